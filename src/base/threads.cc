@@ -1,0 +1,109 @@
+#include "base/threads.h"
+
+#include <algorithm>
+#include <atomic>
+#include <charconv>
+#include <condition_variable>
+#include <cstdlib>
+#include <mutex>
+#include <string_view>
+#include <thread>
+#include <vector>
+
+namespace liveweight {
+namespace {
+
+std::atomic<int> g_default_threads{0};
+
+int threads_from_environment() {
+  const char* text = std::getenv("LIVEWEIGHT_THREADS");
+  if (!text) return 0;
+  const std::string_view view(text);
+  int value = 0;
+  const auto [end, error] = std::from_chars(view.data(), view.data() + view.size(), value);
+  const bool whole = error == std::errc() && end == view.data() + view.size();
+  return whole && value > 0 ? value : 0;
+}
+
+}  // namespace
+
+struct ThreadPool::State {
+  std::vector<std::thread> workers;
+  std::mutex turn;  // one parallel_for at a time
+  std::mutex mutex;
+  std::condition_variable work_ready;
+  std::condition_variable work_done;
+  const std::function<void(int64_t)>* body = nullptr;
+  int64_t count = 0;
+  std::atomic<int64_t> next{0};
+  uint64_t generation = 0;
+  int busy = 0;
+  bool stopping = false;
+
+  void take_items() {
+    for (int64_t i = next.fetch_add(1); i < count; i = next.fetch_add(1)) (*body)(i);
+  }
+
+  void serve() {
+    uint64_t seen = 0;
+    std::unique_lock lock(mutex);
+    while (true) {
+      work_ready.wait(lock, [&] { return stopping || generation != seen; });
+      if (stopping) return;
+      seen = generation;
+      lock.unlock();
+      take_items();
+      lock.lock();
+      if (--busy == 0) work_done.notify_one();
+    }
+  }
+};
+
+ThreadPool::ThreadPool(int threads) : state_(std::make_unique<State>()) {
+  for (int i = 1; i < threads; ++i) state_->workers.emplace_back([state = state_.get()] { state->serve(); });
+}
+
+ThreadPool::~ThreadPool() {
+  {
+    std::lock_guard lock(state_->mutex);
+    state_->stopping = true;
+  }
+  state_->work_ready.notify_all();
+  for (std::thread& worker : state_->workers) worker.join();
+}
+
+int ThreadPool::threads() const { return static_cast<int>(state_->workers.size()) + 1; }
+
+void ThreadPool::parallel_for(int64_t count, const std::function<void(int64_t)>& body) {
+  if (count <= 1 || state_->workers.empty()) {
+    for (int64_t i = 0; i < count; ++i) body(i);
+    return;
+  }
+  std::lock_guard turn(state_->turn);
+  std::unique_lock lock(state_->mutex);
+  state_->body = &body;
+  state_->count = count;
+  state_->next = 0;
+  state_->busy = static_cast<int>(state_->workers.size());
+  ++state_->generation;
+  lock.unlock();
+  state_->work_ready.notify_all();
+  state_->take_items();
+  lock.lock();
+  state_->work_done.wait(lock, [&] { return state_->busy == 0; });
+}
+
+ThreadPool& ThreadPool::shared() {
+  static ThreadPool pool(default_threads());
+  return pool;
+}
+
+int default_threads() {
+  if (const int chosen = g_default_threads.load()) return chosen;
+  if (const int chosen = threads_from_environment()) return chosen;
+  return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+}
+
+void set_default_threads(int threads) { g_default_threads = std::max(0, threads); }
+
+}  // namespace liveweight
