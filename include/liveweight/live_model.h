@@ -10,7 +10,6 @@
 #include <string>
 #include <vector>
 
-#include "liveweight/checkpoint.h"
 #include "liveweight/error.h"
 #include "liveweight/plan.h"
 #include "liveweight/update.h"
@@ -37,9 +36,10 @@ class Snapshot {
   const BindingTable& table() const { return *table_; }
   uint64_t version_number() const { return table_->version_number; }
 
+  struct State;
+
  private:
   friend class LiveModel;
-  struct State;
   const BindingTable* table_ = nullptr;
   State* state_ = nullptr;
 };
@@ -70,9 +70,9 @@ class LiveModel {
   // The first byte of a parameter's slot 0 or 1 (slot 1 is null in the mode `in_place`); constant for the model's life.
   const std::byte* slot_address(int64_t parameter, int slot) const;
 
- private:
-  friend class Update;
   struct Implementation;
+
+ private:
   LiveModel();
   std::unique_ptr<Implementation> implementation_;
 };

@@ -76,9 +76,10 @@ class Update {
 
   void abort();
 
+  struct Implementation;
+
  private:
   friend class LiveModel;
-  struct Implementation;
   explicit Update(std::shared_ptr<Implementation> implementation);
   std::shared_ptr<Implementation> implementation_;
 };

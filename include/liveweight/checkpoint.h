@@ -1,0 +1,113 @@
+// High-precision or quantized weights on disk: safetensors files, and Hugging Face directories of them. Files are opened
+// read-only and mapped; a file that somebody truncates while it is mapped cannot be read safely by any program, so
+// writers must replace files (rename), as all common ones do; `check_unchanged` tells whether one did otherwise.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "liveweight/error.h"
+#include "liveweight/tensor.h"
+
+namespace liveweight {
+
+// A tensor of a safetensors header: `begin` and `end` are bytes of the data section.
+struct SafetensorsEntry {
+  std::string name;
+  DType dtype = DType::kBF16;
+  Shape shape;
+  uint64_t begin = 0;
+  uint64_t end = 0;
+};
+
+struct SafetensorsHeader {
+  std::vector<SafetensorsEntry> tensors;  // by their place in the data
+  std::map<std::string, std::string> metadata;
+  uint64_t data_begin = 0;  // in the file
+};
+
+// Reads the header of a file of `file_bytes` bytes, of which `head` are the first: at least 8 and the whole header.
+// Everything that the format forbids is kBadCheckpoint, with a sentence that names `file`, the tensor and the field.
+Result<SafetensorsHeader> parse_safetensors_header(std::span<const std::byte> head, uint64_t file_bytes,
+                                                   const std::string& file);
+
+// A file mapped for as long as this lives. Immutable; any thread may read it.
+class SafetensorsFile {
+ public:
+  static Result<std::shared_ptr<const SafetensorsFile>> open(const std::filesystem::path& path);
+  ~SafetensorsFile();
+  SafetensorsFile(const SafetensorsFile&) = delete;
+  SafetensorsFile& operator=(const SafetensorsFile&) = delete;
+
+  const std::string& path() const { return path_; }
+  const SafetensorsHeader& header() const { return header_; }
+  TensorView view(const SafetensorsEntry& entry) const;
+  // kIo where the file at the path is not the one that was opened, of the same size and time.
+  Status check_unchanged() const;
+
+ private:
+  SafetensorsFile() = default;
+  struct Identity {
+    uint64_t device = 0, inode = 0, bytes = 0;
+    int64_t seconds = 0, nanoseconds = 0;
+    bool operator==(const Identity&) const = default;
+  };
+  static Identity identity_of(const void* stat);
+
+  std::string path_;
+  SafetensorsHeader header_;
+  const std::byte* data_ = nullptr;
+  uint64_t bytes_ = 0;
+  Identity identity_;
+};
+
+// A tensor of a directory, and the name of the file that holds it.
+struct CheckpointTensor {
+  std::string name;
+  TensorView view;
+  std::string file;
+};
+
+// A Hugging Face directory: `model.safetensors.index.json` and its shards, else `model.safetensors`, else every
+// `*.safetensors` there. Copies share the mapping. Immutable.
+class Checkpoint {
+ public:
+  static Result<Checkpoint> open(const std::filesystem::path& directory);
+
+  const std::filesystem::path& directory() const { return directory_; }
+  const std::vector<CheckpointTensor>& tensors() const { return *tensors_; }
+  const CheckpointTensor* find(const std::string& name) const;
+  const std::map<std::string, std::string>& metadata() const { return files_[0]->header().metadata; }
+  Status check_unchanged() const;
+
+ private:
+  Status add_file(const std::string& name, const std::unordered_map<std::string, std::string>* weight_map);
+  Status add_indexed(const std::string& index_text);
+
+  std::filesystem::path directory_;
+  std::vector<std::shared_ptr<const SafetensorsFile>> files_;
+  std::shared_ptr<std::vector<CheckpointTensor>> tensors_ = std::make_shared<std::vector<CheckpointTensor>>();
+  std::shared_ptr<std::unordered_map<std::string, size_t>> by_name_ =
+      std::make_shared<std::unordered_map<std::string, size_t>>();
+};
+
+// A small text file of a checkpoint (config.json, tokenizer.json): at most 256 MiB, regular files only. kIo otherwise.
+Result<std::string> read_text_file(const std::filesystem::path& path);
+
+// Writes one safetensors file, tensors in the order given, to a temporary name that replaces `path` when all is on disk.
+Status write_safetensors(const std::filesystem::path& path,
+                         std::span<const std::pair<std::string, TensorView>> tensors,
+                         const std::map<std::string, std::string>& metadata = {{"format", "pt"}});
+
+// Writes a text file the same way.
+Status write_text_file(const std::filesystem::path& path, std::string_view text);
+
+}  // namespace liveweight

@@ -1,0 +1,91 @@
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <nlohmann/json.hpp>
+
+#include "checkpoint/file.h"
+#include "liveweight/checkpoint.h"
+
+namespace liveweight {
+namespace {
+
+// A file under a temporary name, which goes away unless `finish` puts it in its place.
+class ReplacementFile {
+ public:
+  explicit ReplacementFile(const std::filesystem::path& path)
+      : path_(path), temporary_(path.string() + fmt::format(".tmp.{}", getpid())) {}
+  ~ReplacementFile() {
+    if (descriptor_.get() >= 0) unlink(temporary_.c_str());
+  }
+
+  Status create() {
+    descriptor_ = FileDescriptor(open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
+    if (descriptor_.get() < 0) return io_error(temporary_, "create");
+    return {};
+  }
+
+  Status write_all(const void* data, uint64_t bytes) {
+    const char* at = static_cast<const char*>(data);
+    while (bytes > 0) {
+      const ssize_t written = write(descriptor_.get(), at, bytes);
+      if (written < 0 && errno == EINTR) continue;
+      if (written < 0) return io_error(temporary_, "write");
+      at += written;
+      bytes -= static_cast<uint64_t>(written);
+    }
+    return {};
+  }
+
+  Status finish() {
+    if (fsync(descriptor_.get()) != 0) return io_error(temporary_, "sync");
+    if (rename(temporary_.c_str(), path_.c_str()) != 0) return io_error(path_, "replace");
+    descriptor_ = FileDescriptor();
+    return {};
+  }
+
+ private:
+  std::filesystem::path path_;
+  std::string temporary_;
+  FileDescriptor descriptor_;
+};
+
+std::string header_of(std::span<const std::pair<std::string, TensorView>> tensors,
+                      const std::map<std::string, std::string>& metadata) {
+  nlohmann::ordered_json header = nlohmann::ordered_json::object();
+  if (!metadata.empty()) header["__metadata__"] = metadata;
+  uint64_t at = 0;
+  for (const auto& [name, view] : tensors) {
+    header[name] = {{"dtype", to_string(view.dtype)}, {"shape", view.shape}, {"data_offsets", {at, at + view.bytes}}};
+    at += view.bytes;
+  }
+  std::string text = header.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+  text.resize((text.size() + 7) / 8 * 8, ' ');
+  return text;
+}
+
+}  // namespace
+
+Status write_safetensors(const std::filesystem::path& path,
+                         std::span<const std::pair<std::string, TensorView>> tensors,
+                         const std::map<std::string, std::string>& metadata) {
+  ReplacementFile file(path);
+  LW_TRY(file.create());
+  const std::string header = header_of(tensors, metadata);
+  const uint64_t length = header.size();
+  LW_TRY(file.write_all(&length, sizeof length));
+  LW_TRY(file.write_all(header.data(), header.size()));
+  for (const auto& [name, view] : tensors) LW_TRY(file.write_all(view.data, view.bytes));
+  return file.finish();
+}
+
+Status write_text_file(const std::filesystem::path& path, std::string_view text) {
+  ReplacementFile file(path);
+  LW_TRY(file.create());
+  LW_TRY(file.write_all(text.data(), text.size()));
+  return file.finish();
+}
+
+}  // namespace liveweight

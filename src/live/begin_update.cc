@@ -1,0 +1,74 @@
+#include <fmt/format.h>
+
+#include <cstring>
+
+#include "live/update_state.h"
+#include "liveweight/live_model.h"
+
+namespace liveweight {
+namespace {
+
+// Parameters that a scope touches, and of those the ones that keep some of their bytes.
+struct Touched {
+  std::vector<bool> any;
+  std::vector<int32_t> partly;
+};
+
+Touched touched_by(const Plan::Implementation& plan, const Coverage& coverage) {
+  Touched touched{std::vector<bool>(plan.parameters.size()), {}};
+  for (size_t p = 0; p < plan.parameters.size(); ++p) {
+    bool all = true;
+    for (const int32_t source : plan.parameter_sources[p]) {
+      if (coverage.in_scope(source)) {
+        touched.any[p] = true;
+      } else {
+        all = false;
+      }
+    }
+    if (touched.any[p] && !all) touched.partly.push_back(static_cast<int32_t>(p));
+  }
+  return touched;
+}
+
+Status check_base(const LiveModel::Implementation& model, const UpdateOptions& options, const Snapshot::State* current) {
+  const Version version = model.versions.version_of(current);
+  if (options.base_version && *options.base_version != version.number) {
+    return fail(ErrorCode::kStaleVersion, fmt::format("the update is based on version {}, but the current one is {}",
+                                                      *options.base_version, version.number));
+  }
+  if (!options.scope.empty() && !current) {
+    return fail(ErrorCode::kFailedState, "a partial update needs a version to start from, and the model has none");
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<Update> LiveModel::begin_update(UpdateOptions options) {
+  Implementation& model = *implementation_;
+  std::lock_guard lock(model.mutex);
+  if (model.update_open) return fail(ErrorCode::kBusy, "another update is open: commit or abort it first");
+  const Snapshot::State* current = model.versions.current();
+  LW_TRY(check_base(model, options, current));
+  auto update = std::make_shared<Update::Implementation>(model, std::move(options));
+  LW_ASSIGN(update->coverage, Coverage::create(model.tables(), update->options.scope));
+  Touched touched = touched_by(model.tables(), *update->coverage);
+  update->touched = std::move(touched.any);
+  update->base = current;
+  // The slots to be written are the previous version's, and somebody may still be reading that.
+  if (!model.versions.wait_for_readers(model.versions.other(), update->options.reader_timeout)) {
+    return fail(ErrorCode::kBusy, "readers did not let go of the version before the current one in time");
+  }
+  model.previous_valid = false;
+  if (model.plan->mode() != CommitMode::kInPlace) {
+    for (const int32_t p : touched.partly) {
+      std::memcpy(model.next_slot(p), current->table.slots[p], model.plan->parameters()[p].format->bytes);
+    }
+  }
+  update->staging = std::make_unique<Staging>(
+      model.tables(), [&model](int32_t p) { return model.next_slot(p); }, update->options.staging_budget_bytes);
+  model.update_open = true;
+  return Update(std::move(update));
+}
+
+}  // namespace liveweight

@@ -1,0 +1,119 @@
+#include "live/coverage.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+
+namespace liveweight {
+namespace {
+
+constexpr size_t kNamesInMessage = 3;
+
+bool fits(const std::string& name, const std::string& entry) {
+  return name == entry || (name.size() > entry.size() && name.starts_with(entry) && name[entry.size()] == '.');
+}
+
+// A tensor's scope is its fused sisters' too, where one scale covers them all.
+Status check_held_together(const Plan::Implementation& plan, const std::vector<bool>& in_scope) {
+  for (size_t p = 0; p < plan.parameters.size(); ++p) {
+    const auto& members = plan.parameter_sources[p];
+    const auto out = std::find_if(members.begin(), members.end(), [&](int32_t s) { return !in_scope[s]; });
+    const auto in = std::find_if(members.begin(), members.end(), [&](int32_t s) { return in_scope[s]; });
+    if (out == members.end() || in == members.end()) continue;
+    const bool held = plan.sources[*in].targets.empty() ? false : plan.sources[*in].targets[0].held;
+    if (!held) continue;
+    return fail(ErrorCode::kInvalidArgument,
+                fmt::format("scope: {} is in it and {} is not, but one scale covers both in {}", plan.sources[*in].name,
+                            plan.sources[*out].name, plan.parameters[p].name),
+                {plan.sources[*in].name, plan.sources[*out].name});
+  }
+  return {};
+}
+
+}  // namespace
+
+Coverage::Coverage(const Plan::Implementation& plan, std::vector<bool> in_scope)
+    : plan_(plan), in_scope_(std::move(in_scope)), covered_(plan.sources.size()) {}
+
+Result<std::unique_ptr<Coverage>> Coverage::create(const Plan::Implementation& plan,
+                                                   const std::vector<std::string>& scope) {
+  std::vector<bool> in_scope(plan.sources.size(), scope.empty());
+  for (const std::string& entry : scope) {
+    bool used = false;
+    for (size_t i = 0; i < plan.sources.size(); ++i) {
+      if (!fits(plan.sources[i].name, entry)) continue;
+      in_scope[i] = used = true;
+      if (plan.sources[i].alias_of >= 0) in_scope[plan.sources[i].alias_of] = true;
+    }
+    if (!used) return fail(ErrorCode::kUnknownTensor, fmt::format("scope: no tensor or module {}", entry), {entry});
+  }
+  for (const Source& source : plan.sources) {
+    if (source.alias_of >= 0 && in_scope[source.alias_of]) in_scope[plan.find_source(source.name)] = true;
+  }
+  LW_TRY(check_held_together(plan, in_scope));
+  return std::unique_ptr<Coverage>(new Coverage(plan, std::move(in_scope)));
+}
+
+Result<int32_t> Coverage::find(const std::string& name) const {
+  const int32_t source = plan_.find_source(name);
+  if (source < 0) {
+    return fail(ErrorCode::kUnknownTensor, fmt::format("tensor {}: the model has none of that name", name), {name});
+  }
+  if (!in_scope_[source]) {
+    return fail(ErrorCode::kUnknownTensor, fmt::format("tensor {}: not in the scope of this update", name), {name});
+  }
+  return source;
+}
+
+Status Coverage::add(int32_t source, const std::vector<Piece>& pieces) {
+  const Source& facts = plan_.sources[source];
+  std::lock_guard lock(lock_of(source));
+  IntervalSet& covered = covered_[source];
+  if (covered.empty() && !pieces.empty()) ++tensors_;
+  for (const Piece& piece : pieces) {
+    const bool whole_rows = piece.cols == facts.cols;
+    const int64_t runs = whole_rows ? 1 : piece.rows;
+    const int64_t length = whole_rows ? piece.rows * piece.cols : piece.cols;
+    for (int64_t i = 0; i < runs; ++i) {
+      const int64_t begin = (piece.row + i) * facts.cols + piece.col;
+      if (covered.add(begin, begin + length)) continue;
+      return fail(ErrorCode::kDuplicateTensor,
+                  fmt::format("tensor {}: elements {} to {} came before", facts.name, begin, begin + length),
+                  {facts.name});
+    }
+    source_bytes_ += static_cast<uint64_t>(piece.rows * piece.cols * element_bytes(facts));
+  }
+  return {};
+}
+
+bool Coverage::complete(int32_t source) const {
+  std::lock_guard lock(lock_of(source));
+  return covered_[source].covers(0, plan_.sources[source].rows * plan_.sources[source].cols);
+}
+
+bool Coverage::any(int32_t source) const {
+  std::lock_guard lock(lock_of(source));
+  return !covered_[source].empty();
+}
+
+Status Coverage::require_all() const {
+  std::vector<std::string> names, gaps;
+  for (size_t i = 0; i < plan_.sources.size(); ++i) {
+    const Source& source = plan_.sources[i];
+    if (!in_scope_[i] || (source.alias_of >= 0 && covered_[i].empty())) continue;
+    const auto gap = covered_[i].first_gap(source.rows * source.cols);
+    if (!gap) continue;
+    names.push_back(source.name);
+    gaps.push_back(covered_[i].empty() ? source.name
+                                       : fmt::format("{} (elements {} to {})", source.name, gap->begin, gap->end));
+  }
+  if (names.empty()) return {};
+  const size_t shown = std::min(gaps.size(), kNamesInMessage);
+  const std::string more = gaps.size() > shown ? fmt::format(" and {} more", gaps.size() - shown) : "";
+  std::string message = fmt::format("{} of {} tensors missing: {}{}", names.size(), plan_.sources.size(),
+                                    fmt::join(gaps.begin(), gaps.begin() + shown, ", "), more);
+  return fail(ErrorCode::kMissingTensor, std::move(message), std::move(names));
+}
+
+}  // namespace liveweight

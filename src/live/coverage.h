@@ -1,0 +1,49 @@
+// Proof that an update brings every required element exactly once: an interval set for every checkpoint tensor, and
+// which tensors the update's scope requires. Thread-safe.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "live/interval_set.h"
+#include "live/piece.h"
+#include "live/plan_tables.h"
+
+namespace liveweight {
+
+class Coverage {
+ public:
+  // Errors name an entry of the scope that fits no tensor, or a tensor that cannot be updated without its fused sisters.
+  static Result<std::unique_ptr<Coverage>> create(const Plan::Implementation& plan, const std::vector<std::string>& scope);
+
+  // The source of that name, or kUnknownTensor where the plan has none or the scope leaves it out.
+  Result<int32_t> find(const std::string& name) const;
+  bool in_scope(int32_t source) const { return in_scope_[source]; }
+
+  // kDuplicateTensor where any element of the pieces came before.
+  Status add(int32_t source, const std::vector<Piece>& pieces);
+
+  bool complete(int32_t source) const;
+  bool any(int32_t source) const;
+  int64_t tensors() const { return tensors_; }
+  uint64_t source_bytes() const { return source_bytes_; }
+
+  // kMissingTensor: names every tensor (the first few) that is missing or has a gap.
+  Status require_all() const;
+
+ private:
+  Coverage(const Plan::Implementation& plan, std::vector<bool> in_scope);
+  std::mutex& lock_of(int32_t source) const { return locks_[static_cast<size_t>(source) % locks_.size()]; }
+
+  const Plan::Implementation& plan_;
+  std::vector<bool> in_scope_;
+  std::vector<IntervalSet> covered_;
+  mutable std::array<std::mutex, 64> locks_;
+  std::atomic<int64_t> tensors_{0};
+  std::atomic<uint64_t> source_bytes_{0};
+};
+
+}  // namespace liveweight

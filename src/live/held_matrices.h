@@ -1,0 +1,58 @@
+// Matrices whose every element must be known before the first can be quantized: one scale for all of it. Their pieces are
+// held (borrowed, or copied within the budget) until the last has come. Thread-safe.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <unordered_map>
+#include <vector>
+
+#include "live/meter.h"
+#include "live/piece.h"
+
+namespace liveweight {
+
+struct HeldPiece {
+  int32_t source = 0;
+  const Target* target = nullptr;
+  Piece piece;
+  std::shared_ptr<std::vector<std::byte>> owned;  // null where the piece is borrowed
+};
+
+struct HeldMatrix {
+  int32_t parameter = 0;
+  int32_t matrix = 0;
+  std::vector<HeldPiece> pieces;
+};
+
+class HeldMatrices {
+ public:
+  HeldMatrices(const Plan::Implementation& plan, MemoryMeter& meter) : plan_(plan), meter_(meter) {}
+
+  // Keeps the piece. Gives the matrix back when that was its last one, empty otherwise.
+  Result<HeldMatrix> add(int32_t source, const Target& target, const Piece& piece, bool borrowed);
+
+  // Lets go of the budget that a matrix from `add` holds.
+  void release(const HeldMatrix& matrix);
+
+ private:
+  struct Entry {
+    HeldMatrix held;
+    int64_t missing = -1;
+  };
+  int64_t elements_of(int32_t parameter, int32_t matrix) const;
+  // Pieces of sources that are quantized in blocks become one piece a source: pieces need not end where blocks do.
+  Status join_blocks(HeldMatrix& matrix);
+  Result<HeldPiece> join(const std::vector<HeldPiece>& pieces);
+
+  const Plan::Implementation& plan_;
+  MemoryMeter& meter_;
+  std::mutex mutex_;
+  std::unordered_map<int64_t, Entry> entries_;
+};
+
+// A copy of the piece's elements, counted against the budget.
+Result<HeldPiece> copy_piece(int32_t source_index, const Source& source, const Piece& piece, MemoryMeter& meter);
+
+}  // namespace liveweight

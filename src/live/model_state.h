@@ -1,0 +1,38 @@
+// What a live model owns: its plan, the slots, the versions, and the state of the one update.
+#pragma once
+
+#include <atomic>
+#include <mutex>
+#include <vector>
+
+#include "base/memory.h"
+#include "live/plan_tables.h"
+#include "live/versions.h"
+
+namespace liveweight {
+
+struct LiveModel::Implementation {
+  std::shared_ptr<const Plan> plan;
+  Buffer arenas[2];                // slot 0 and slot 1 of every parameter; the second is empty in the mode in_place
+  std::vector<uint64_t> offsets;   // of a parameter's slot in its arena
+  Versions versions;
+
+  std::mutex mutex;                // of what follows
+  bool update_open = false;
+  bool previous_valid = false;     // the version before the last commit can come back
+  std::vector<int32_t> last_touched;  // parameters that the last commit wrote
+
+  const Plan::Implementation& tables() const { return plan->implementation(); }
+  std::byte* slot(int32_t parameter, int index) const {
+    std::byte* arena = arenas[index].data();
+    return arena ? arena + offsets[parameter] : nullptr;
+  }
+  // The slot that the current version does not use.
+  std::byte* next_slot(int32_t parameter) const;
+  uint64_t next_slot_bytes() const { return arenas[1].size(); }
+
+  // Exchanges the bytes of both slots of those parameters; the gate must be shut.
+  void swap_slots(const std::vector<int32_t>& parameters) const;
+};
+
+}  // namespace liveweight

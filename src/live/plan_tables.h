@@ -1,0 +1,77 @@
+// The plan's inside: for each checkpoint tensor, its targets, which say where its elements go.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "liveweight/plan.h"
+#include "quantize/kernel_format.h"
+
+namespace liveweight {
+
+// Rows of a checkpoint tensor that are copied as they are into a part of a slot. Bytes are counted from the slot's
+// first byte; `elements` are the checkpoint tensor's.
+struct CopySpan {
+  int64_t source_row = 0;
+  int64_t rows = 0;
+  int64_t source_col = 0;
+  int64_t cols = 0;
+  uint64_t offset = 0;      // of the first element's byte
+  int64_t row_bytes = 0;    // from row to row in the slot
+};
+
+enum class TargetKind : uint8_t {
+  kQuantize,     // through the quantizer; high precision too, which it copies and checks
+  kCopy,         // already quantized: codes or scales, byte for byte
+  kUnpackZero,   // compressed-tensors' int4 zero points: eight rows to an I32
+  kExpectShape,  // compressed-tensors' weight_shape: must say what the plan says
+};
+
+struct Target {
+  TargetKind kind = TargetKind::kQuantize;
+  int32_t parameter = 0;
+  int32_t matrix = 0;
+  std::vector<Segment> segments;    // kQuantize: the parameter's segments that this tensor fills
+  std::vector<CopySpan> spans;      // kCopy, kUnpackZero
+  std::vector<int64_t> expected;    // kExpectShape
+  int64_t tile_rows = 1;            // kQuantize: the unit, in rows and columns of the checkpoint tensor
+  int64_t tile_cols = 1;
+  bool held = false;  // quantized only when every member of the matrix is there: one scale for all of it
+};
+
+// A checkpoint tensor viewed as a matrix; 1-D tensors are [n, 1], rank 0 is [1, 1].
+struct Source {
+  std::string name;
+  DType dtype = DType::kBF16;
+  Shape shape;
+  int64_t rows = 0;
+  int64_t cols = 0;
+  uint64_t bytes = 0;
+  int32_t alias_of = -1;  // another name of that source; has no targets of its own
+  std::vector<Target> targets;
+};
+
+struct Plan::Implementation {
+  ModelConfig config;
+  PlanOptions options;
+  std::vector<PlannedParameter> parameters;
+  std::vector<Cut> cuts;                                // by parameter
+  std::vector<std::vector<int32_t>> segment_members;    // by parameter: which member of a matrix each segment is cut from
+  std::vector<Source> sources;
+  std::unordered_map<std::string, int32_t> source_index;
+  std::vector<std::vector<int32_t>> parameter_sources;  // by parameter: sources that fill it
+  std::unordered_map<int64_t, int64_t> roles;           // role and layer -> parameter
+  uint64_t source_bytes = 0;
+  uint64_t live_bytes = 0;
+  uint64_t extra_peak_bytes = 0;
+  std::string hash;
+
+  int32_t find_source(const std::string& name) const {
+    const auto found = source_index.find(name);
+    return found == source_index.end() ? -1 : found->second;
+  }
+};
+
+}  // namespace liveweight

@@ -1,0 +1,188 @@
+#include "live/staging.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "live/apply.h"
+#include "live/parallel_jobs.h"
+#include "tensor/codec.h"
+
+namespace liveweight {
+namespace {
+
+constexpr int64_t kJobBytes = 512 << 10;  // of source: small enough to share out evenly, large enough to cost no overhead
+
+// Part of a queued piece, for one target: whole units, about kJobBytes of them.
+struct Job {
+  const Source* source;
+  const Target* target;
+  Piece piece;
+  TensorUnit unit;
+};
+
+void split(const Source& source, const Target& target, const Piece& piece, const TensorUnit& unit,
+           std::vector<Job>& jobs) {
+  const int64_t row_bytes = std::max<int64_t>(1, piece.cols * element_bytes(source));
+  const int64_t tiles = std::max<int64_t>(1, kJobBytes / (row_bytes * target.tile_rows));
+  const int64_t step = tiles * target.tile_rows;
+  for (int64_t row = piece.row; row < piece.row + piece.rows; row += step) {
+    const int64_t rows = std::min(step, piece.row + piece.rows - row);
+    jobs.push_back({&source, &target, sub_piece(source, piece, row, rows, piece.col, piece.cols), unit});
+  }
+}
+
+// The last element of a held source, which some profiles fill edge blocks with.
+float last_element(const Source& source, const std::vector<HeldPiece>& pieces, int32_t index) {
+  for (const HeldPiece& held : pieces) {
+    const Piece& piece = held.piece;
+    if (held.source != index || piece.row + piece.rows != source.rows || piece.col + piece.cols != source.cols) continue;
+    return load_high_precision(source.dtype, element_at(source, piece, source.rows - 1, source.cols - 1), 0);
+  }
+  return 0;
+}
+
+}  // namespace
+
+Staging::Staging(const Plan::Implementation& plan, SlotOf slot_of, uint64_t budget_bytes)
+    : plan_(plan), slot_of_(std::move(slot_of)), meter_(budget_bytes), partial_units_(meter_),
+      held_matrices_(plan, meter_) {}
+
+Status Staging::put(int32_t source, const Piece& piece) {
+  const auto targets = static_cast<int32_t>(plan_.sources[source].targets.size());
+  for (int32_t target = 0; target < targets; ++target) LW_TRY(put_target(source, target, piece));
+  return {};
+}
+
+Status Staging::put_target(int32_t source_index, int32_t target_index, const Piece& piece) {
+  const Source& source = plan_.sources[source_index];
+  const Target& target = source.targets[target_index];
+  if (target.held) {
+    LW_ASSIGN(const HeldMatrix matrix, held_matrices_.add(source_index, target, piece, false));
+    return matrix.pieces.empty() ? Status{} : run_held({matrix});
+  }
+  const auto apply = [&](const Piece& units) {
+    return apply_piece(plan_, source, target, units, slot_of(target), TensorUnit{});
+  };
+  const Piece whole = PartialUnits::whole_units(source, target, piece);
+  if (whole.rows > 0) LW_TRY(apply(whole));
+  return partial_units_.add(source_index, source, target_index, target, piece, apply);
+}
+
+void Staging::borrow(int32_t source, const Piece& piece) {
+  std::lock_guard lock(mutex_);
+  queued_.push_back({source, piece});
+}
+
+Status Staging::keep_alias(int32_t source, const Piece& piece, bool borrowed) {
+  HeldPiece held{source, nullptr, piece, nullptr};
+  if (!borrowed) {
+    LW_ASSIGN(held, copy_piece(source, plan_.sources[source], piece, meter_));
+  }
+  std::lock_guard lock(mutex_);
+  aliases_.push_back(std::move(held));
+  return {};
+}
+
+Status Staging::settle_aliases(const std::function<bool(int32_t)>& came) {
+  for (const HeldPiece& alias : aliases_) {
+    const int32_t primary = plan_.sources[alias.source].alias_of;
+    if (came(primary)) {
+      LW_TRY(compare_alias(alias));
+    } else {
+      queued_.push_back({primary, alias.piece});
+    }
+  }
+  return {};
+}
+
+Status Staging::compare_alias(const HeldPiece& alias) const {
+  const Source& name = plan_.sources[alias.source];
+  const Source& primary = plan_.sources[name.alias_of];
+  const auto queued = std::find_if(queued_.begin(), queued_.end(), [&](const Queued& q) {
+    return q.source == name.alias_of && q.piece.rows == primary.rows && q.piece.cols == primary.cols;
+  });
+  if (queued == queued_.end()) {
+    return fail(ErrorCode::kUnsupported,
+                fmt::format("tensor {}: it is another name of {}; send one of the two, or borrow both", name.name,
+                            primary.name),
+                {name.name, primary.name});
+  }
+  const Piece& piece = alias.piece;
+  const auto row_bytes = static_cast<size_t>(piece.cols * element_bytes(name));
+  for (int64_t row = piece.row; row < piece.row + piece.rows; ++row) {
+    const std::byte* expected = element_at(primary, queued->piece, row, piece.col);
+    if (std::memcmp(expected, element_at(name, piece, row, piece.col), row_bytes) == 0) continue;
+    return fail(ErrorCode::kDuplicateTensor,
+                fmt::format("tensor {}: it is tied to {}, but row {} differs", name.name, primary.name, row),
+                {name.name, primary.name});
+  }
+  return {};
+}
+
+Status Staging::check() const {
+  std::vector<Job> jobs;
+  for (const Queued& queued : queued_) {
+    const Source& source = plan_.sources[queued.source];
+    for (const Target& target : source.targets) split(source, target, queued.piece, {}, jobs);
+  }
+  return run_jobs(static_cast<int64_t>(jobs.size()), [&](int64_t i) {
+    return check_piece(plan_, *jobs[i].source, *jobs[i].target, jobs[i].piece);
+  });
+}
+
+Status Staging::run() {
+  std::vector<Queued> queued;
+  {
+    std::lock_guard lock(mutex_);
+    queued.swap(queued_);
+  }
+  std::vector<Job> jobs;
+  std::vector<HeldMatrix> held;
+  for (const Queued& entry : queued) {
+    const Source& source = plan_.sources[entry.source];
+    for (const Target& target : source.targets) {
+      if (!target.held) {
+        split(source, target, entry.piece, {}, jobs);
+        continue;
+      }
+      LW_ASSIGN(HeldMatrix matrix, held_matrices_.add(entry.source, target, entry.piece, true));
+      if (!matrix.pieces.empty()) held.push_back(std::move(matrix));
+    }
+  }
+  LW_TRY(run_jobs(static_cast<int64_t>(jobs.size()), [&](int64_t i) {
+    const Job& job = jobs[i];
+    return apply_piece(plan_, *job.source, *job.target, job.piece, slot_of(*job.target), job.unit);
+  }));
+  return run_held(held);
+}
+
+Status Staging::run_held(const std::vector<HeldMatrix>& matrices) {
+  std::vector<Job> jobs;
+  std::vector<size_t> matrix_of;
+  for (size_t m = 0; m < matrices.size(); ++m) {
+    for (const HeldPiece& held : matrices[m].pieces) {
+      const Source& source = plan_.sources[held.source];
+      const TensorUnit unit{0, last_element(source, matrices[m].pieces, held.source)};
+      split(source, *held.target, held.piece, unit, jobs);
+      matrix_of.resize(jobs.size(), m);
+    }
+  }
+  std::vector<float> maxima(jobs.size());
+  LW_TRY(run_jobs(static_cast<int64_t>(jobs.size()), [&](int64_t i) -> Status {
+    LW_ASSIGN(maxima[i], piece_maximum(*jobs[i].source, jobs[i].piece));
+    return {};
+  }));
+  std::vector<float> amax(matrices.size(), 0.0f);
+  for (size_t i = 0; i < jobs.size(); ++i) amax[matrix_of[i]] = std::max(amax[matrix_of[i]], maxima[i]);
+  const Status status = run_jobs(static_cast<int64_t>(jobs.size()), [&](int64_t i) {
+    Job& job = jobs[i];
+    job.unit.amax = amax[matrix_of[i]];
+    return apply_piece(plan_, *job.source, *job.target, job.piece, slot_of(*job.target), job.unit);
+  });
+  for (const HeldMatrix& matrix : matrices) held_matrices_.release(matrix);
+  return status;
+}
+
+}  // namespace liveweight

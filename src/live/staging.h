@@ -1,0 +1,60 @@
+// Carries an update's pieces into the next slots: at once where they are only lent for the call, by all threads together
+// where they are borrowed. Knows nothing of versions. Thread-safe but for `run`.
+#pragma once
+
+#include <functional>
+#include <mutex>
+#include <vector>
+
+#include "live/held_matrices.h"
+#include "live/partial_units.h"
+
+namespace liveweight {
+
+class Staging {
+ public:
+  using SlotOf = std::function<std::byte*(int32_t parameter)>;
+
+  Staging(const Plan::Implementation& plan, SlotOf slot_of, uint64_t budget_bytes);
+
+  // Elements that may be freed on return: written now, or buffered until their unit is whole.
+  Status put(int32_t source, const Piece& piece);
+
+  // Elements that stay: queued for `run`. Aliases of either kind are kept for `settle_aliases`.
+  void borrow(int32_t source, const Piece& piece);
+  Status keep_alias(int32_t source, const Piece& piece, bool borrowed);
+
+  // An alias stands in for its tensor where that did not come; where both came they must be equal.
+  // `came(source)` tells whether any of a source came.
+  Status settle_aliases(const std::function<bool(int32_t)>& came);
+
+  // Checks all that is queued without writing; then `run` can only fail by a fault of the machine.
+  Status check() const;
+
+  // Quantizes all that is queued, on all threads, split by bytes.
+  Status run();
+
+  uint64_t peak_bytes() const { return meter_.peak(); }
+
+ private:
+  struct Queued {
+    int32_t source;
+    Piece piece;
+  };
+
+  Status put_target(int32_t source, int32_t target, const Piece& piece);
+  Status run_held(const std::vector<HeldMatrix>& matrices);
+  Status compare_alias(const HeldPiece& alias) const;
+  std::byte* slot_of(const Target& target) const { return slot_of_(target.parameter); }
+
+  const Plan::Implementation& plan_;
+  SlotOf slot_of_;
+  MemoryMeter meter_;
+  PartialUnits partial_units_;
+  HeldMatrices held_matrices_;
+  std::mutex mutex_;  // of the queues below
+  std::vector<Queued> queued_;
+  std::vector<HeldPiece> aliases_;
+};
+
+}  // namespace liveweight

@@ -1,0 +1,256 @@
+#include "liveweight/update.h"
+
+#include <fmt/format.h>
+
+#include <chrono>
+#include <cstring>
+#include <optional>
+
+#include "live/coverage.h"
+#include "live/digest_table.h"
+#include "live/model_state.h"
+#include "live/staging.h"
+#include "live/update_state.h"
+
+namespace liveweight {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+}  // namespace
+
+Update::Update(std::shared_ptr<Implementation> implementation) : implementation_(std::move(implementation)) {}
+Update::Update(Update&&) noexcept = default;
+
+Update& Update::operator=(Update&& other) noexcept {
+  std::swap(implementation_, other.implementation_);
+  return *this;
+}
+
+Update::~Update() { abort(); }
+
+Status Update::put(std::string_view name, const TensorView& tensor) {
+  return implementation_->take(name, false, [&](const Source& source) { return whole_pieces(source, tensor); });
+}
+
+Status Update::put(std::string_view name, const TensorView& piece, const Region& region) {
+  return implementation_->take(name, false, [&](const Source& source) { return region_pieces(source, piece, region); });
+}
+
+Status Update::put_flat(std::string_view name, const TensorView& piece, int64_t first_element) {
+  return implementation_->take(name, false,
+                               [&](const Source& source) { return flat_pieces(source, piece, first_element); });
+}
+
+Status Update::borrow(std::string_view name, const TensorView& tensor) {
+  return implementation_->take(name, true, [&](const Source& source) { return whole_pieces(source, tensor); });
+}
+
+Status Update::stage() { return implementation_->stage(); }
+Status Update::prepare() { return implementation_->prepare(); }
+Result<UpdateReport> Update::commit() { return implementation_->commit(); }
+
+void Update::abort() {
+  if (implementation_) implementation_->close();
+}
+
+Status Update::Implementation::take(std::string_view name, bool borrowed, const PiecesOf& pieces_of) {
+  LW_TRY(first_error());
+  Status status = take_pieces(std::string(name), borrowed, pieces_of);
+  return status ? status : fail_with(std::move(status).error());
+}
+
+Status Update::Implementation::take_pieces(const std::string& name, bool borrowed, const PiecesOf& pieces_of) {
+  if (prepared) return fail(ErrorCode::kFailedState, fmt::format("tensor {}: the update is prepared already", name), {name});
+  LW_ASSIGN(const int32_t index, coverage->find(name));
+  const Source& source = model.tables().sources[index];
+  LW_ASSIGN(const std::vector<Piece> pieces, pieces_of(source));
+  LW_TRY(coverage->add(index, pieces));
+  for (const Piece& piece : pieces) {
+    if (piece.rows == 0 || piece.cols == 0) continue;
+    if (source.alias_of >= 0) {
+      LW_TRY(staging->keep_alias(index, piece, borrowed));
+    } else if (borrowed) {
+      staging->borrow(index, piece);
+    } else {
+      LW_TRY(fence_in_place());
+      LW_TRY(staging->put(index, piece));
+    }
+  }
+  return {};
+}
+
+Status Update::Implementation::fence_in_place() {
+  if (model.plan->mode() != CommitMode::kInPlace) return {};
+  std::lock_guard lock(fence_mutex);
+  if (fenced) return {};
+  if (!model.versions.shut_gate(options.reader_timeout)) {
+    return fail(ErrorCode::kBusy, "readers did not let go of the current version in time");
+  }
+  fence_start = Clock::now();
+  fenced = true;
+  // From here on the current version is being overwritten: whoever comes next must find none.
+  model.versions.publish(nullptr);
+  return {};
+}
+
+Status Update::Implementation::stage() {
+  LW_TRY(first_error());
+  const auto start = Clock::now();
+  Status status = stage_now();
+  report.stage_seconds += seconds_since(start);
+  return status ? status : fail_with(std::move(status).error());
+}
+
+Status Update::Implementation::stage_now() {
+  if (!aliases_settled) {
+    LW_TRY(staging->settle_aliases([&](int32_t source) { return coverage->any(source); }));
+    aliases_settled = true;
+  }
+  // In place there is no second slot: borrowed tensors are written only after everything was proved.
+  if (model.plan->mode() == CommitMode::kInPlace) return {};
+  return staging->run();
+}
+
+Status Update::Implementation::prepare() {
+  LW_TRY(first_error());
+  if (prepared) return {};
+  // Cheap proofs first: what is missing should not cost a pass over the rest.
+  if (Status status = coverage->require_all(); !status) return fail_with(std::move(status).error());
+  LW_TRY(stage());
+  const auto start = Clock::now();
+  Status status = prove();
+  report.prepare_seconds += seconds_since(start);
+  if (!status) return fail_with(std::move(status).error());
+  prepared = true;
+  return {};
+}
+
+Status Update::Implementation::prove() {
+  if (model.plan->mode() == CommitMode::kInPlace) {
+    if (options.expected_digest) {
+      return fail(ErrorCode::kUnsupported, "expected_digest: in the mode in_place it cannot be checked before the commit");
+    }
+    return staging->check();
+  }
+  if (!options.expected_digest) return {};
+  const Digest digest = digest_of_slots(*model.plan, next_slots()).model;
+  if (digest == *options.expected_digest) return {};
+  return fail(ErrorCode::kDigestMismatch, fmt::format("expected the model's digest after the update to be {}, got {}",
+                                                      options.expected_digest->hex(), digest.hex()));
+}
+
+std::vector<const std::byte*> Update::Implementation::next_slots() const {
+  std::vector<const std::byte*> slots;
+  for (int32_t p = 0; p < static_cast<int32_t>(model.offsets.size()); ++p) {
+    slots.push_back(touched[p] || !base ? model.next_slot(p) : base->table.slots[p]);
+  }
+  return slots;
+}
+
+Result<UpdateReport> Update::Implementation::commit() {
+  LW_TRY(prepare());
+  const auto start = Clock::now();
+  std::unique_lock lock(model.mutex);
+  Status status = model.plan->mode() == CommitMode::kFlip ? commit_flip() : commit_fenced();
+  lock.unlock();
+  if (!status) return fail_with(std::move(status).error());
+  report.commit_seconds = seconds_since(start);
+  report.tensors = coverage->tensors();
+  report.source_bytes = coverage->source_bytes();
+  report.extra_peak_bytes = model.next_slot_bytes() + staging->peak_bytes();
+  const uint64_t budget = staging->peak_bytes() > 0 ? options.staging_budget_bytes : 0;
+  report.predicted_extra_peak_bytes = model.plan->extra_peak_bytes() + budget;
+  committed = true;
+  close();
+  return report;
+}
+
+void Update::Implementation::fill_next_table(Snapshot::State& next, const std::vector<const std::byte*>& slots) {
+  const uint64_t number = model.versions.next_number();
+  std::vector<uint64_t> versions(slots.size(), number);
+  for (size_t p = 0; p < slots.size(); ++p) {
+    if (!touched[p] && base) versions[p] = base->table.parameter_versions[p];
+  }
+  next.table.slots = slots;
+  next.table.parameter_versions = std::move(versions);
+  model.versions.set_label(next, number, options.label);
+}
+
+Status Update::Implementation::commit_flip() {
+  Snapshot::State& next = model.versions.other();
+  fill_next_table(next, next_slots());
+  const auto start = Clock::now();
+  model.versions.publish(&next);
+  finish_commit(next, base != nullptr, start);
+  return {};
+}
+
+Status Update::Implementation::commit_fenced() {
+  const bool in_place = model.plan->mode() == CommitMode::kInPlace;
+  if (!fenced && !model.versions.shut_gate(options.reader_timeout)) {
+    return fail(ErrorCode::kBusy, "readers did not let go of the current version in time");
+  }
+  if (!fenced) fence_start = Clock::now();
+  fenced = true;
+  Snapshot::State& next = model.versions.other();
+  std::vector<const std::byte*> slots;
+  for (int32_t p = 0; p < static_cast<int32_t>(model.offsets.size()); ++p) slots.push_back(model.slot(p, 0));
+  fill_next_table(next, slots);
+  if (in_place) {
+    model.versions.publish(nullptr);
+    LW_TRY(staging->run());
+  } else {
+    model.swap_slots(touched_list());
+  }
+  model.versions.publish(&next);
+  model.versions.open_gate();
+  fenced = false;
+  finish_commit(next, base && !in_place, fence_start);
+  return {};
+}
+
+void Update::Implementation::finish_commit(const Snapshot::State& next, bool can_roll_back, Clock::time_point start) {
+  report.pause_us = seconds_since(start) * 1e6;
+  report.version = model.versions.version_of(&next);
+  model.previous_valid = can_roll_back;
+  model.last_touched = touched_list();
+}
+
+std::vector<int32_t> Update::Implementation::touched_list() const {
+  std::vector<int32_t> list;
+  for (size_t p = 0; p < touched.size(); ++p) {
+    if (touched[p]) list.push_back(static_cast<int32_t>(p));
+  }
+  return list;
+}
+
+Status Update::Implementation::first_error() {
+  std::lock_guard lock(error_mutex);
+  if (error) return tl::unexpected(*error);
+  return {};
+}
+
+Status Update::Implementation::fail_with(Error why) {
+  std::lock_guard lock(error_mutex);
+  if (!error) error = std::move(why);
+  return tl::unexpected(*error);
+}
+
+void Update::Implementation::close() {
+  std::lock_guard lock(model.mutex);
+  if (closed) return;
+  closed = true;
+  if (fenced) model.versions.open_gate();
+  fenced = false;
+  model.update_open = false;
+  std::lock_guard error_lock(error_mutex);
+  if (!error) {
+    error = Error{committed ? ErrorCode::kFailedState : ErrorCode::kAborted,
+                  committed ? "the update is committed already" : "the update was aborted", {}};
+  }
+}
+
+}  // namespace liveweight

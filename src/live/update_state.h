@@ -1,0 +1,62 @@
+// One open update: what has come, where it is being written, and what has failed.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <functional>
+#include <mutex>
+#include <optional>
+
+#include "live/coverage.h"
+#include "live/model_state.h"
+#include "live/staging.h"
+#include "liveweight/update.h"
+
+namespace liveweight {
+
+struct Update::Implementation {
+  using Clock = std::chrono::steady_clock;
+  using PiecesOf = std::function<Result<std::vector<Piece>>(const Source&)>;
+
+  Implementation(LiveModel::Implementation& live_model, UpdateOptions update_options)
+      : model(live_model), options(std::move(update_options)) {}
+
+  LiveModel::Implementation& model;
+  const UpdateOptions options;
+  const Snapshot::State* base = nullptr;  // the version that the update started from; null for the first
+  std::unique_ptr<Coverage> coverage;
+  std::unique_ptr<Staging> staging;
+  std::vector<bool> touched;  // parameters that the update writes
+  UpdateReport report;
+  std::atomic<bool> prepared{false};
+  bool aliases_settled = false;
+  bool committed = false;
+  bool closed = false;
+  std::mutex fence_mutex;
+  bool fenced = false;  // readers are shut out
+  Clock::time_point fence_start;
+  std::mutex error_mutex;
+  std::optional<Error> error;
+
+  Status take(std::string_view name, bool borrowed, const PiecesOf& pieces_of);
+  Status stage();
+  Status prepare();
+  Result<UpdateReport> commit();
+  void close();
+
+ private:
+  Status take_pieces(const std::string& name, bool borrowed, const PiecesOf& pieces_of);
+  Status fence_in_place();
+  Status stage_now();
+  Status prove();
+  Status commit_flip();
+  Status commit_fenced();
+  void fill_next_table(Snapshot::State& next, const std::vector<const std::byte*>& slots);
+  void finish_commit(const Snapshot::State& next, bool can_roll_back, Clock::time_point start);
+  std::vector<const std::byte*> next_slots() const;
+  std::vector<int32_t> touched_list() const;
+  Status first_error();
+  Status fail_with(Error why);
+};
+
+}  // namespace liveweight

@@ -1,0 +1,80 @@
+#include "live/versions.h"
+
+#include <thread>
+
+namespace liveweight {
+namespace {
+
+constexpr std::chrono::microseconds kPoll{20};
+
+// Readers hold a table for a step, milliseconds: polling costs nothing beside that, and needs no lock on their side.
+template <typename Condition>
+bool wait_until(std::chrono::milliseconds timeout, const Condition& condition) {
+  const auto deadline = std::chrono::steady_clock::now() + timeout;
+  while (!condition()) {
+    if (std::chrono::steady_clock::now() >= deadline) return false;
+    std::this_thread::sleep_for(kPoll);
+  }
+  return true;
+}
+
+}  // namespace
+
+Snapshot::State* Versions::enter() {
+  while (true) {
+    gate_shut_.wait(true);
+    Snapshot::State* state = current_.load();
+    if (!state) {
+      if (gate_shut_.load()) continue;
+      return nullptr;
+    }
+    ++state->readers;
+    if (current_.load() == state && !gate_shut_.load()) return state;
+    --state->readers;
+  }
+}
+
+void Versions::leave(Snapshot::State& state) { --state.readers; }
+
+Snapshot::State& Versions::other() { return current_.load() == &states_[0] ? states_[1] : states_[0]; }
+
+bool Versions::wait_for_readers(const Snapshot::State& state, std::chrono::milliseconds timeout) const {
+  return wait_until(timeout, [&] { return state.readers.load() == 0; });
+}
+
+bool Versions::shut_gate(std::chrono::milliseconds timeout) {
+  gate_shut_ = true;
+  const auto everybody_out = [&] { return states_[0].readers.load() == 0 && states_[1].readers.load() == 0; };
+  if (wait_until(timeout, everybody_out)) return true;
+  open_gate();
+  return false;
+}
+
+void Versions::open_gate() {
+  gate_shut_ = false;
+  gate_shut_.notify_all();
+}
+
+void Versions::publish(Snapshot::State* next) { current_.store(next); }
+
+Version Versions::version_of(const Snapshot::State* state) const {
+  std::lock_guard lock(label_mutex_);
+  if (!state) return {};
+  return {state->table.version_number, state->label};
+}
+
+std::string Versions::label_of(uint64_t number) const {
+  std::lock_guard lock(label_mutex_);
+  for (const Snapshot::State& state : states_) {
+    if (state.table.version_number == number) return state.label;
+  }
+  return {};
+}
+
+void Versions::set_label(Snapshot::State& state, uint64_t number, std::string label) {
+  std::lock_guard lock(label_mutex_);
+  state.table.version_number = number;
+  state.label = std::move(label);
+}
+
+}  // namespace liveweight

@@ -1,0 +1,109 @@
+#include "quantize/kernel_format.h"
+
+#include <utility>
+
+#include "quantize/profile.h"
+
+namespace liveweight {
+namespace {
+
+constexpr uint64_t kPartAlignment = 64;
+
+int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+DType code_dtype(const Scheme& scheme, DType source) {
+  switch (scheme.element) {
+    case Element::kHighPrecision: return source;
+    case Element::kInt8: return DType::kI8;
+    case Element::kInt4: return DType::kU8;
+    case Element::kE4M3: return DType::kF8E4M3;
+  }
+  return source;
+}
+
+int64_t code_row_bytes(const Scheme& scheme, DType source, int64_t cols) {
+  if (scheme.element == Element::kInt4) return ceil_div(cols, 8) * 4;
+  return cols * bits_of(code_dtype(scheme, source)) / 8;
+}
+
+// Rows of the scale matrix that a segment fills.
+int64_t segment_scale_rows(const KernelFormat& format, const Segment& segment) {
+  const int64_t edge = format.scheme.size;
+  switch (format.scheme.granularity) {
+    case Granularity::kNone: return 0;
+    case Granularity::kTensor: return format.scale_per_segment ? 1 : 0;
+    case Granularity::kRow:
+    case Granularity::kGroup: return segment.rows;
+    case Granularity::kBlock: return ceil_div(segment.source_row + segment.rows, edge) - segment.source_row / edge;
+  }
+  return 0;
+}
+
+Part place(DType dtype, int64_t matrices, int64_t rows, int64_t cols, int64_t row_bytes, uint64_t& end) {
+  Part part{dtype, rows, cols, row_bytes, end, static_cast<uint64_t>(matrices * rows * row_bytes)};
+  end += (part.bytes + kPartAlignment - 1) / kPartAlignment * kPartAlignment;
+  return part;
+}
+
+KernelFormat make_format(const Scheme& scheme, DType source, bool scale_per_segment, CutShape cut) {
+  KernelFormat format;
+  format.scheme = scheme;
+  format.source_dtype = source;
+  format.matrices = cut.matrices;
+  format.cols = cut.cols;
+  format.source_col = cut.source_col;
+  format.source_cols = cut.source_cols;
+  format.scale_per_segment = scale_per_segment;
+  format.segments = std::move(cut.segments);
+  for (const Segment& segment : format.segments) format.rows += segment.rows;
+  format.data = place(code_dtype(scheme, source), format.matrices, format.rows, format.cols,
+                      code_row_bytes(scheme, source, format.cols), format.bytes);
+  return format;
+}
+
+void place_scales(KernelFormat& format, DType scale_dtype, bool has_zero_point, DType zero_dtype) {
+  int64_t rows = 0;
+  for (Segment& segment : format.segments) {
+    segment.scale_row = rows;
+    rows += segment_scale_rows(format, segment);
+  }
+  if (format.scheme.granularity == Granularity::kTensor && !format.scale_per_segment) rows = 1;
+  const int64_t cols = scale_columns(format);
+  format.scale =
+      place(scale_dtype, format.matrices, rows, cols, cols * bits_of(scale_dtype) / 8, format.bytes);
+  if (has_zero_point) {
+    format.zero_point =
+        place(zero_dtype, format.matrices, rows, cols, cols * bits_of(zero_dtype) / 8, format.bytes);
+  }
+}
+
+}  // namespace
+
+KernelFormat make_kernel_format(const Scheme& scheme, DType source_dtype, CutShape cut) {
+  KernelFormat format = make_format(scheme, source_dtype, false, std::move(cut));
+  if (!scheme.quantizes()) return format;
+  const ProfileRule rule = rule_for(scheme, source_dtype);
+  place_scales(format, rule.scale_dtype, rule.integer_zero || rule.floating_zero,
+               rule.integer_zero ? DType::kI8 : source_dtype);
+  return format;
+}
+
+KernelFormat make_stored_format(const Scheme& scheme, DType source_dtype, DType scale_dtype, bool has_zero_point,
+                                bool scale_per_segment, CutShape cut) {
+  KernelFormat format = make_format(scheme, source_dtype, scale_per_segment, std::move(cut));
+  place_scales(format, scale_dtype, has_zero_point, DType::kI8);
+  return format;
+}
+
+int64_t scale_columns(const KernelFormat& format) {
+  const int64_t size = format.scheme.size;
+  if (format.scheme.granularity != Granularity::kGroup && format.scheme.granularity != Granularity::kBlock) return 1;
+  if (format.cols == 0) return 0;
+  return ceil_div(format.source_col + format.cols, size) - format.source_col / size;
+}
+
+int64_t unit_count(const KernelFormat& format) {
+  return format.scheme.quantizes() ? format.matrices * format.scale.rows * format.scale.cols : 0;
+}
+
+}  // namespace liveweight

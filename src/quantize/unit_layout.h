@@ -1,0 +1,39 @@
+// Where the elements and the unit of a source position lie in a slot.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "quantize/kernel_format.h"
+
+namespace liveweight {
+
+inline int64_t scale_row_of(const KernelFormat& format, const Segment& segment, int64_t source_row) {
+  switch (format.scheme.granularity) {
+    case Granularity::kRow:
+    case Granularity::kGroup: return segment.scale_row + source_row - segment.source_row;
+    case Granularity::kBlock:
+      return segment.scale_row + source_row / format.scheme.size - segment.source_row / format.scheme.size;
+    default: return format.scale_per_segment ? segment.scale_row : 0;
+  }
+}
+
+inline int64_t scale_col_of(const KernelFormat& format, int64_t source_col) {
+  const bool split = format.scheme.granularity == Granularity::kGroup || format.scheme.granularity == Granularity::kBlock;
+  return split ? source_col / format.scheme.size - format.source_col / format.scheme.size : 0;
+}
+
+// The first byte of a row of a part.
+inline uint64_t row_offset(const Part& part, int64_t matrix, int64_t row) {
+  return part.offset + static_cast<uint64_t>((matrix * part.rows + row) * part.row_bytes);
+}
+
+// The segment that holds a local row.
+inline const Segment& segment_of(const KernelFormat& format, int64_t row) {
+  for (const Segment& segment : format.segments) {
+    if (row < segment.row + segment.rows) return segment;
+  }
+  return format.segments.back();
+}
+
+}  // namespace liveweight
