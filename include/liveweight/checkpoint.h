@@ -1,6 +1,7 @@
-// High-precision or quantized weights on disk: safetensors files, and Hugging Face directories of them. Files are opened
-// read-only and mapped; a file that somebody truncates while it is mapped cannot be read safely by any program, so
-// writers must replace files (rename), as all common ones do; `check_unchanged` tells whether one did otherwise.
+// High-precision or quantized weights on disk: safetensors files, and Hugging Face directories of them. Files
+// are opened read-only and mapped; a file that somebody truncates while it is mapped cannot be read safely by
+// any program, so writers must replace files (rename), as all common ones do; `check_unchanged` tells whether
+// one did otherwise.
 #pragma once
 
 #include <cstdint>
@@ -34,8 +35,9 @@ struct SafetensorsHeader {
   uint64_t data_begin = 0;  // in the file
 };
 
-// Reads the header of a file of `file_bytes` bytes, of which `head` are the first: at least 8 and the whole header.
-// Everything that the format forbids is kBadCheckpoint, with a sentence that names `file`, the tensor and the field.
+// Reads the header of a file of `file_bytes` bytes, of which `head` are the first: at least 8 and the whole
+// header. Everything that the format forbids is kBadCheckpoint, with a sentence that names `file`, the tensor
+// and the field.
 Result<SafetensorsHeader> parse_safetensors_header(std::span<const std::byte> head, uint64_t file_bytes,
                                                    const std::string& file);
 
@@ -76,7 +78,8 @@ struct CheckpointTensor {
   std::string file;
 };
 
-// A Hugging Face directory: `model.safetensors.index.json` and its shards, else `model.safetensors`, else every
+// A Hugging Face directory: `model.safetensors.index.json` and its shards, else `model.safetensors`, else
+// every
 // `*.safetensors` there. Copies share the mapping. Immutable.
 class Checkpoint {
  public:
@@ -99,10 +102,12 @@ class Checkpoint {
       std::make_shared<std::unordered_map<std::string, size_t>>();
 };
 
-// A small text file of a checkpoint (config.json, tokenizer.json): at most 256 MiB, regular files only. kIo otherwise.
+// A small text file of a checkpoint (config.json, tokenizer.json): at most 256 MiB, regular files only. kIo
+// otherwise.
 Result<std::string> read_text_file(const std::filesystem::path& path);
 
-// Writes one safetensors file, tensors in the order given, to a temporary name that replaces `path` when all is on disk.
+// Writes one safetensors file, tensors in the order given, to a temporary name that replaces `path` when all
+// is on disk.
 Status write_safetensors(const std::filesystem::path& path,
                          std::span<const std::pair<std::string, TensorView>> tensors,
                          const std::map<std::string, std::string>& metadata = {{"format", "pt"}});

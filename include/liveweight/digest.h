@@ -12,7 +12,7 @@
 namespace liveweight {
 
 struct ModelDigest {
-  Digest model;  // of all names and digests below
+  Digest model;                                         // of all names and digests below
   std::vector<std::pair<std::string, Digest>> tensors;  // by parameter, in the plan's order
 };
 
@@ -20,8 +20,8 @@ struct ModelDigest {
 ModelDigest digest_of(const LiveModel& model, const Snapshot& snapshot);
 Result<ModelDigest> digest_of(const LiveModel& model);
 
-// The digest of the unsharded model, put together from all ranks' (ranks[i] is rank i); `whole` is the plan of one rank
-// that holds all. Equal to the digest of that model's own load.
+// The digest of the unsharded model, put together from all ranks' (ranks[i] is rank i); `whole` is the plan
+// of one rank that holds all. Equal to the digest of that model's own load.
 Result<ModelDigest> digest_of_ranks(const Plan& whole, std::span<const std::unique_ptr<LiveModel>> ranks);
 
 }  // namespace liveweight

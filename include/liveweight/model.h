@@ -1,6 +1,6 @@
-// What a model is made of, read from `config.json`: its dimensions, and the description of every parameter that the
-// runtime wants: from which checkpoint tensors, how they are fused, which dimension a rank's shard cuts, what is tied.
-// Nothing here knows about quantization.
+// What a model is made of, read from `config.json`: its dimensions, and the description of every parameter
+// that the runtime wants: from which checkpoint tensors, how they are fused, which dimension a rank's shard
+// cuts, what is tied. Nothing here knows about quantization.
 #pragma once
 
 #include <cstdint>
@@ -59,41 +59,58 @@ struct ModelConfig {
   std::string quantization_config;  // the JSON text of that field, or empty
 };
 
-// Reads config.json in the spelling of transformers 4 and of 5. Errors name the field, what was expected and what came;
-// an architecture that is not known is kUnsupported and lists those that are.
+// Reads config.json in the spelling of transformers 4 and of 5. Errors name the field, what was expected and
+// what came; an architecture that is not known is kUnsupported and lists those that are.
 Result<ModelConfig> parse_model_config(std::string_view config_json);
 
-// generation_config.json's eos ids win over the configuration's, as in Hugging Face; an empty text changes nothing.
+// generation_config.json's eos ids win over the configuration's, as in Hugging Face; an empty text changes
+// nothing.
 Status apply_generation_config(std::string_view generation_config_json, ModelConfig& config);
 
 // What a parameter does in the forward pass.
 enum class Role : uint8_t {
-  kEmbedding, kInputNorm, kQkv, kQkvBias, kQueryNorm, kKeyNorm, kOutput, kOutputBias, kPostNorm, kGateUp, kGateUpBias,
-  kDown, kDownBias, kRouter, kExpertsGateUp, kExpertsDown, kFinalNorm, kHead,
+  kEmbedding,
+  kInputNorm,
+  kQkv,
+  kQkvBias,
+  kQueryNorm,
+  kKeyNorm,
+  kOutput,
+  kOutputBias,
+  kPostNorm,
+  kGateUp,
+  kGateUpBias,
+  kDown,
+  kDownBias,
+  kRouter,
+  kExpertsGateUp,
+  kExpertsDown,
+  kFinalNorm,
+  kHead,
 };
 
 // Along which dimension of a parameter a tensor-parallel rank's shard is cut.
 enum class Cut : uint8_t { kReplicated, kRows, kCols };
 
-// Rows of a checkpoint tensor that ranks share out among themselves in whole multiples of `indivisible` rows. Where
-// there are fewer of those than ranks (key and value heads), ranks hold copies: `may_replicate`.
+// Rows of a checkpoint tensor that ranks share out among themselves in whole multiples of `indivisible` rows.
+// Where there are fewer of those than ranks (key and value heads), ranks hold copies: `may_replicate`.
 struct RowRange {
   int64_t rows = 0;
   int64_t indivisible = 1;
   bool may_replicate = false;
 };
 
-// One checkpoint tensor of a parameter. `ranges` follow one another and sum to its rows: one usually, three where the
-// checkpoint itself holds fused q, k and v.
+// One checkpoint tensor of a parameter. `ranges` follow one another and sum to its rows: one usually, three
+// where the checkpoint itself holds fused q, k and v.
 struct Member {
-  std::string name;  // "model.layers.0.self_attn.q_proj.weight"
-  Shape shape;       // as in the checkpoint
+  std::string name;    // "model.layers.0.self_attn.q_proj.weight"
+  Shape shape;         // as in the checkpoint
   int64_t matrix = 0;  // which expert
   std::vector<RowRange> ranges;
 };
 
-// A parameter as the runtime wants it, unsharded: `matrices` x [rows, cols]; 1-D tensors are [n, 1]. The members of a
-// matrix are stacked along its rows in the order given.
+// A parameter as the runtime wants it, unsharded: `matrices` x [rows, cols]; 1-D tensors are [n, 1]. The
+// members of a matrix are stacked along its rows in the order given.
 struct ParameterDescription {
   std::string name;  // "model.layers.0.self_attn.qkv_proj.weight"
   Role role = Role::kEmbedding;
@@ -109,21 +126,24 @@ struct ParameterDescription {
 struct ModelDescription {
   ModelConfig config;
   std::vector<ParameterDescription> parameters;
-  // Checkpoint tensors that are another name of a tensor: {"lm_head.weight", "model.embed_tokens.weight"}. With it, the
-  // parameter of the first name has the second as its member.
+  // Checkpoint tensors that are another name of a tensor: {"lm_head.weight", "model.embed_tokens.weight"}.
+  // With it, the parameter of the first name has the second as its member.
   std::vector<std::pair<std::string, std::string>> aliases;
 };
 
 Result<ModelDescription> describe_model(const ModelConfig& config);
 
-// The half-open interval of rows of `range` that belong to `rank` of `ranks`, or an error that names `tensor`.
-Result<std::pair<int64_t, int64_t>> rank_rows(const RowRange& range, int64_t ranks, int64_t rank, const std::string& tensor);
+// The half-open interval of rows of `range` that belong to `rank` of `ranks`, or an error that names
+// `tensor`.
+Result<std::pair<int64_t, int64_t>> rank_rows(const RowRange& range, int64_t ranks, int64_t rank,
+                                              const std::string& tensor);
 
 // Likewise for columns (kCols): [0, cols) shared out as evenly as whole columns allow.
 std::pair<int64_t, int64_t> rank_cols(int64_t cols, int64_t ranks, int64_t rank);
 
-// From the names a trainer uses to the checkpoint's: first `rules` in order (regular expression, replacement), then
-// wrappers' prefixes and infixes (`_fsdp_wrapped_module.`, `_orig_mod.`, `module.`, `actor.`) go. Thread-safe.
+// From the names a trainer uses to the checkpoint's: first `rules` in order (regular expression,
+// replacement), then wrappers' prefixes and infixes (`_fsdp_wrapped_module.`, `_orig_mod.`, `module.`,
+// `actor.`) go. Thread-safe.
 class NameMap {
  public:
   NameMap();

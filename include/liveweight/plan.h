@@ -1,5 +1,5 @@
-// The compiled map from checkpoint names and regions to live bytes. Made once, when a model is built; a reload
-// interprets it. Immutable, so any number of threads may read it.
+// The compiled map from checkpoint names and regions to live bytes. Made once, when a model is built; a
+// reload interprets it. Immutable, so any number of threads may read it.
 #pragma once
 
 #include <cstdint>
@@ -39,7 +39,8 @@ struct PlanOptions {
   CommitMode mode = CommitMode::kFlip;
 };
 
-// dtype and shape of a checkpoint tensor by its canonical name; empty where the checkpoint has none of that name.
+// dtype and shape of a checkpoint tensor by its canonical name; empty where the checkpoint has none of that
+// name.
 struct TensorFacts {
   DType dtype = DType::kBF16;
   Shape shape;
@@ -58,8 +59,10 @@ struct PlannedParameter {
 
 class Plan {
  public:
-  // Compiles the plan of `model` for the dtypes in `catalog`. Errors name the tensor, configuration entry or rank.
-  static Result<std::shared_ptr<const Plan>> compile(const ModelDescription& model, const TensorCatalog& catalog,
+  // Compiles the plan of `model` for the dtypes in `catalog`. Errors name the tensor, configuration entry or
+  // rank.
+  static Result<std::shared_ptr<const Plan>> compile(const ModelDescription& model,
+                                                     const TensorCatalog& catalog,
                                                      const PlanOptions& options);
   ~Plan();
   Plan(const Plan&) = delete;
@@ -67,15 +70,17 @@ class Plan {
 
   const ModelConfig& config() const;
   const std::vector<PlannedParameter>& parameters() const;
-  // The parameter that plays `role` in `layer` (-1 for those outside layers), or -1. A tied head gives the embedding's.
+  // The parameter that plays `role` in `layer` (-1 for those outside layers), or -1. A tied head gives the
+  // embedding's.
   int64_t find(Role role, int64_t layer) const;
 
   CommitMode mode() const;
   TensorParallel tensor_parallel() const;
-  uint64_t source_bytes() const;      // of the checkpoint tensors it reads
-  uint64_t live_bytes() const;        // of one slot of every parameter
-  uint64_t extra_peak_bytes() const;  // what a reload from a directory adds to one slot of every parameter, at most
-  std::string hash() const;           // hex; equal plans and only they have equal hashes
+  uint64_t source_bytes() const;  // of the checkpoint tensors it reads
+  uint64_t live_bytes() const;    // of one slot of every parameter
+  uint64_t extra_peak_bytes()
+      const;                 // what a reload from a directory adds to one slot of every parameter, at most
+  std::string hash() const;  // hex; equal plans and only they have equal hashes
 
   struct Implementation;
   const Implementation& implementation() const { return *implementation_; }

@@ -1,4 +1,5 @@
-// Which scheme each module has: from one name, from `--quant-config FILE`, or from config.json's `quantization_config`.
+// Which scheme each module has: from one name, from `--quant-config FILE`, or from config.json's
+// `quantization_config`.
 #pragma once
 
 #include <cstdint>
@@ -11,12 +12,12 @@
 
 namespace liveweight {
 
-// What a module is, as far as a configuration's defaults care: linear layers and experts are quantized; heads,
-// embeddings and routers only where the configuration names them; norms never.
+// What a module is, as far as a configuration's defaults care: linear layers and experts are quantized;
+// heads, embeddings and routers only where the configuration names them; norms never.
 enum class ModuleKind : uint8_t { kLinear, kExpert, kHead, kEmbedding, kRouter, kOther };
 
-// Told from the configuration, never from a tensor's name: high precision as it is; weights already quantized in the
-// checkpoint; or high-precision weights to be quantized while loading.
+// Told from the configuration, never from a tensor's name: high precision as it is; weights already quantized
+// in the checkpoint; or high-precision weights to be quantized while loading.
 enum class QuantizationCase : uint8_t { kNone, kOffline, kOnline };
 std::string_view to_string(QuantizationCase quantization_case);  // "none", "offline", "online"
 
@@ -27,8 +28,8 @@ class QuantizationConfig {
   // One scheme for all linear layers and experts.
   static QuantizationConfig uniform(const Scheme& scheme);
 
-  // JSON of any of the spellings that docs/quantization.md lists, told apart by their keys. `kUnsupported` names a method
-  // that is not read; other errors name the field.
+  // JSON of any of the spellings that docs/quantization.md lists, told apart by their keys. `kUnsupported`
+  // names a method that is not read; other errors name the field.
   static Result<QuantizationConfig> parse(std::string_view json);
 
   QuantizationCase quantization_case() const;

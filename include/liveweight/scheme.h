@@ -1,4 +1,5 @@
-// How a parameter is quantized, by the names that vLLM's users know: `fp8_per_block@nemo`, `int4_per_group:128`.
+// How a parameter is quantized, by the names that vLLM's users know: `fp8_per_block@nemo`,
+// `int4_per_group:128`.
 #pragma once
 
 #include <cstdint>
@@ -13,7 +14,8 @@ namespace liveweight {
 // The type of one quantized element. kHighPrecision keeps the checkpoint's dtype.
 enum class Element : uint8_t { kHighPrecision, kInt8, kInt4, kE4M3 };
 
-// What one scale covers: the whole matrix, a row of it, `size` neighbours in a row, or `size` x `size` elements.
+// What one scale covers: the whole matrix, a row of it, `size` neighbours in a row, or `size` x `size`
+// elements.
 enum class Granularity : uint8_t { kNone, kTensor, kRow, kGroup, kBlock };
 
 // Whose numerics, to the bit (docs/quantization.md). The scheme's default comes first in `profiles_of`.

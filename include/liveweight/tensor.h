@@ -12,8 +12,8 @@ namespace liveweight {
 
 using Shape = std::vector<int64_t>;
 
-int64_t element_count(const Shape& shape);   // 1 for rank 0; the caller keeps it below 2^63
-std::string to_string(const Shape& shape);   // "[64, 172]"
+int64_t element_count(const Shape& shape);  // 1 for rank 0; the caller keeps it below 2^63
+std::string to_string(const Shape& shape);  // "[64, 172]"
 
 struct TensorView {
   DType dtype = DType::kBF16;

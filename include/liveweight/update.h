@@ -1,6 +1,6 @@
-// The transaction that turns one weight version into the next. All or nothing: until commit no reader sees a change, and
-// an update that fails, is aborted or is dropped leaves bytes, addresses and version as they were. (In the mode
-// `in_place` that holds for borrowed tensors only: see `put`.)
+// The transaction that turns one weight version into the next. All or nothing: until commit no reader sees a
+// change, and an update that fails, is aborted or is dropped leaves bytes, addresses and version as they
+// were. (In the mode `in_place` that holds for borrowed tensors only: see `put`.)
 #pragma once
 
 #include <chrono>
@@ -18,17 +18,19 @@
 namespace liveweight {
 
 struct UpdateOptions {
-  // Checkpoint tensors, or modules ("model.layers.3", which means all below it), that the update will bring; all else
-  // keeps its bytes and its parameter version. Empty: every tensor.
+  // Checkpoint tensors, or modules ("model.layers.3", which means all below it), that the update will bring;
+  // all else keeps its bytes and its parameter version. Empty: every tensor.
   std::vector<std::string> scope;
   std::optional<uint64_t> base_version;   // compare-and-set: refuse unless this is the current version
   std::string label;                      // of the new version
   std::optional<Digest> expected_digest;  // of the whole model after the update
-  uint64_t staging_budget_bytes = 64 << 20;  // for units whose bytes arrive in pieces; kResourceExhausted beyond it
+  uint64_t staging_budget_bytes =
+      64 << 20;  // for units whose bytes arrive in pieces; kResourceExhausted beyond it
   std::chrono::milliseconds reader_timeout{30'000};
 };
 
-// A piece of a checkpoint tensor: `extent` elements from `start` along every dimension, row-major in the data given.
+// A piece of a checkpoint tensor: `extent` elements from `start` along every dimension, row-major in the data
+// given.
 struct Region {
   Shape start;
   Shape extent;
@@ -36,39 +38,40 @@ struct Region {
 
 struct UpdateReport {
   Version version;
-  int64_t tensors = 0;        // checkpoint tensors that came
+  int64_t tensors = 0;  // checkpoint tensors that came
   uint64_t source_bytes = 0;
-  double stage_seconds = 0;   // quantizing into the next slots
-  double prepare_seconds = 0; // proving that the update is whole
+  double stage_seconds = 0;    // quantizing into the next slots
+  double prepare_seconds = 0;  // proving that the update is whole
   double commit_seconds = 0;
-  double pause_us = 0;        // during which no reader could pin
+  double pause_us = 0;                      // during which no reader could pin
   uint64_t extra_peak_bytes = 0;            // next slots, buffers of partial units, scratch
   uint64_t predicted_extra_peak_bytes = 0;  // what the plan said
 };
 
-// Every call may come from any thread; `put` and `borrow` from several at once. After a call failed, every later one but
-// `abort` returns the same error.
+// Every call may come from any thread; `put` and `borrow` from several at once. After a call failed, every
+// later one but `abort` returns the same error.
 class Update {
  public:
   Update(Update&&) noexcept;
   Update& operator=(Update&&) noexcept;
   ~Update();  // aborts, unless committed
 
-  // Takes a whole tensor, a piece, or the elements [first, first + count) of the flattened tensor. The data may be freed
-  // on return. In the mode `in_place` this writes at once, with readers fenced out: a later failure leaves the model
-  // without a version until a whole update succeeds.
+  // Takes a whole tensor, a piece, or the elements [first, first + count) of the flattened tensor. The data
+  // may be freed on return. In the mode `in_place` this writes at once, with readers fenced out: a later
+  // failure leaves the model without a version until a whole update succeeds.
   Status put(std::string_view name, const TensorView& tensor);
   Status put(std::string_view name, const TensorView& piece, const Region& region);
   Status put_flat(std::string_view name, const TensorView& piece, int64_t first_element);
 
-  // The same for data that stays where it is until commit or abort (a mapped file): nothing is copied, and the work is
-  // shared out among all threads by `stage`.
+  // The same for data that stays where it is until commit or abort (a mapped file): nothing is copied, and
+  // the work is shared out among all threads by `stage`.
   Status borrow(std::string_view name, const TensorView& tensor);
 
   // Quantizes what was borrowed. `prepare` does it where it was not called.
   Status stage();
 
-  // Proves the update: every required element covered exactly once, all values finite, ties equal, digest as promised.
+  // Proves the update: every required element covered exactly once, all values finite, ties equal, digest as
+  // promised.
   Status prepare();
 
   // Publishes the new version between two steps; prepares first where that was not done.

@@ -7,8 +7,8 @@
 
 namespace liveweight {
 
-// `number` grows by one with every commit or rollback and never repeats; `label` is the caller's (a rollback brings the
-// old label back). 0 is no version: nothing was loaded yet.
+// `number` grows by one with every commit or rollback and never repeats; `label` is the caller's (a rollback
+// brings the old label back). 0 is no version: nothing was loaded yet.
 struct Version {
   uint64_t number = 0;
   std::string label;

@@ -11,17 +11,23 @@ struct Hasher::State {
   ~State() { XXH3_freeState(xxh); }
 };
 
-Hasher::Hasher() : state_(std::make_unique<State>()) { XXH3_128bits_reset(state_->xxh); }
+Hasher::Hasher() : state_(std::make_unique<State>()) {
+  XXH3_128bits_reset(state_->xxh);
+}
 Hasher::~Hasher() = default;
 
-void Hasher::add(std::span<const std::byte> bytes) { XXH3_128bits_update(state_->xxh, bytes.data(), bytes.size()); }
+void Hasher::add(std::span<const std::byte> bytes) {
+  XXH3_128bits_update(state_->xxh, bytes.data(), bytes.size());
+}
 
 void Hasher::add_text(std::string_view text) {
   add_number(static_cast<int64_t>(text.size()));
   add(std::as_bytes(std::span(text)));
 }
 
-void Hasher::add_number(int64_t number) { add(std::as_bytes(std::span(&number, 1))); }
+void Hasher::add_number(int64_t number) {
+  add(std::as_bytes(std::span(&number, 1)));
+}
 
 std::array<uint8_t, 16> Hasher::finish() const {
   XXH128_canonical_t canonical;

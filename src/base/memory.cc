@@ -31,7 +31,8 @@ Result<Buffer> Buffer::allocate(uint64_t bytes) {
   if (bytes == 0) return buffer;
   void* data = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (data == MAP_FAILED) {
-    return fail(ErrorCode::kResourceExhausted, fmt::format("cannot allocate {} bytes: {}", bytes, std::strerror(errno)));
+    return fail(ErrorCode::kResourceExhausted,
+                fmt::format("cannot allocate {} bytes: {}", bytes, std::strerror(errno)));
   }
   if (bytes >= kHugePage) madvise(data, bytes, MADV_HUGEPAGE);
   buffer.data_ = static_cast<std::byte*>(data);

@@ -1,4 +1,5 @@
-// Large buffers that are mapped, aligned to pages and touched once, and the count of their bytes that are alive.
+// Large buffers that are mapped, aligned to pages and touched once, and the count of their bytes that are
+// alive.
 #pragma once
 
 #include <cstddef>
@@ -8,9 +9,8 @@
 
 namespace liveweight {
 
-
-// Zeroed anonymous memory, on huge pages where the system has them, every page touched, so that the first write to it
-// costs no fault. Move-only.
+// Zeroed anonymous memory, on huge pages where the system has them, every page touched, so that the first
+// write to it costs no fault. Move-only.
 class Buffer {
  public:
   Buffer() = default;

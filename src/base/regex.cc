@@ -11,7 +11,9 @@ namespace {
 
 constexpr unsigned long kRetryLimit = 10'000'000;
 
-const OnigUChar* bytes(const char* text) { return reinterpret_cast<const OnigUChar*>(text); }
+const OnigUChar* bytes(const char* text) {
+  return reinterpret_cast<const OnigUChar*>(text);
+}
 
 std::string message_of(int code, OnigErrorInfo* info) {
   OnigUChar text[ONIG_MAX_ERROR_MESSAGE_LEN];
@@ -75,8 +77,8 @@ Result<Regex> Regex::compile(std::string_view pattern) {
 Result<std::optional<Regex::Match>> Regex::search(std::string_view text, int64_t from) const {
   OnigRegion* region = onig_region_new();
   const char* end = text.data() + text.size();
-  const int code = onig_search(program_->compiled, bytes(text.data()), bytes(end), bytes(text.data() + from), bytes(end),
-                               region, ONIG_OPTION_NONE);
+  const int code = onig_search(program_->compiled, bytes(text.data()), bytes(end), bytes(text.data() + from),
+                               bytes(end), region, ONIG_OPTION_NONE);
   std::optional<Match> match;
   if (code >= 0) {
     match.emplace();
@@ -84,7 +86,8 @@ Result<std::optional<Regex::Match>> Regex::search(std::string_view text, int64_t
   }
   onig_region_free(region, 1);
   if (code < ONIG_MISMATCH) {
-    return fail(ErrorCode::kInvalidArgument, fmt::format("regular expression: {}", message_of(code, nullptr)));
+    return fail(ErrorCode::kInvalidArgument,
+                fmt::format("regular expression: {}", message_of(code, nullptr)));
   }
   return match;
 }
@@ -94,7 +97,8 @@ Result<bool> Regex::matches_at_start(std::string_view text) const {
   const int code = onig_match(program_->compiled, bytes(text.data()), bytes(end), bytes(text.data()), nullptr,
                               ONIG_OPTION_NONE);
   if (code < ONIG_MISMATCH) {
-    return fail(ErrorCode::kInvalidArgument, fmt::format("regular expression: {}", message_of(code, nullptr)));
+    return fail(ErrorCode::kInvalidArgument,
+                fmt::format("regular expression: {}", message_of(code, nullptr)));
   }
   return code >= 0;
 }

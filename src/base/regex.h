@@ -1,5 +1,5 @@
-// Regular expressions in Oniguruma's Ruby syntax on UTF-8, as Hugging Face tokenizers and Python users write them.
-// Thread-safe. Matching gives up with an error rather than backtracking for ever.
+// Regular expressions in Oniguruma's Ruby syntax on UTF-8, as Hugging Face tokenizers and Python users write
+// them. Thread-safe. Matching gives up with an error rather than backtracking for ever.
 #pragma once
 
 #include <cstdint>

@@ -72,7 +72,9 @@ ThreadPool::~ThreadPool() {
   for (std::thread& worker : state_->workers) worker.join();
 }
 
-int ThreadPool::threads() const { return static_cast<int>(state_->workers.size()) + 1; }
+int ThreadPool::threads() const {
+  return static_cast<int>(state_->workers.size()) + 1;
+}
 
 void ThreadPool::parallel_for(int64_t count, const std::function<void(int64_t)>& body) {
   if (count <= 1 || state_->workers.empty()) {
@@ -104,6 +106,8 @@ int default_threads() {
   return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
 }
 
-void set_default_threads(int threads) { g_default_threads = std::max(0, threads); }
+void set_default_threads(int threads) {
+  g_default_threads = std::max(0, threads);
+}
 
 }  // namespace liveweight

@@ -1,5 +1,5 @@
-// Worker threads. The one pool of the process has LIVEWEIGHT_THREADS threads (all processors where it is not set); the
-// caller of parallel_for is one of them.
+// Worker threads. The one pool of the process has LIVEWEIGHT_THREADS threads (all processors where it is not
+// set); the caller of parallel_for is one of them.
 #pragma once
 
 #include <cstdint>
@@ -17,8 +17,9 @@ class ThreadPool {
 
   int threads() const;
 
-  // Calls body(i) once for each i in [0, count), shared out among the threads as they become free; returns when all are
-  // done. Thread-safe: calls from several threads take turns. A body must not throw, and must not call parallel_for.
+  // Calls body(i) once for each i in [0, count), shared out among the threads as they become free; returns
+  // when all are done. Thread-safe: calls from several threads take turns. A body must not throw, and must
+  // not call parallel_for.
   void parallel_for(int64_t count, const std::function<void(int64_t)>& body);
 
   // The process's pool for compute, made on first use.
@@ -29,8 +30,8 @@ class ThreadPool {
   std::unique_ptr<State> state_;
 };
 
-// How many threads ThreadPool::shared() has or will have. `set_default_threads` (0: automatic) counts only before its
-// first use.
+// How many threads ThreadPool::shared() has or will have. `set_default_threads` (0: automatic) counts only
+// before its first use.
 int default_threads();
 void set_default_threads(int threads);
 

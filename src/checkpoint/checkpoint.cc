@@ -13,7 +13,8 @@ namespace {
 constexpr const char* kIndexName = "model.safetensors.index.json";
 constexpr const char* kSingleName = "model.safetensors";
 
-tl::unexpected<Error> bad(const std::filesystem::path& where, const std::string& what, std::vector<std::string> names = {}) {
+tl::unexpected<Error> bad(const std::filesystem::path& where, const std::string& what,
+                          std::vector<std::string> names = {}) {
   names.insert(names.begin(), where.string());
   return fail(ErrorCode::kBadCheckpoint, fmt::format("{}: {}", where.string(), what), std::move(names));
 }
@@ -23,7 +24,8 @@ bool is_plain_file_name(const std::string& name) {
          name.find('\0') == std::string::npos;
 }
 
-// weight_map of an index: tensor -> shard. Duplicate keys are looked for while parsing, as JSON libraries keep silent.
+// weight_map of an index: tensor -> shard. Duplicate keys are looked for while parsing, as JSON libraries
+// keep silent.
 Result<std::unordered_map<std::string, std::string>> parse_index(const std::filesystem::path& path,
                                                                  const std::string& text) {
   std::string duplicate;
@@ -45,8 +47,9 @@ Result<std::unordered_map<std::string, std::string>> parse_index(const std::file
   std::unordered_map<std::string, std::string> shards;
   for (const auto& [tensor, shard] : map->items()) {
     if (!shard.is_string() || !is_plain_file_name(shard)) {
-      return bad(path, fmt::format("weight_map.{}: expected a file's name without a path, got {}", tensor,
-                                   shard.dump(-1, ' ', true, nlohmann::json::error_handler_t::replace)),
+      return bad(path,
+                 fmt::format("weight_map.{}: expected a file's name without a path, got {}", tensor,
+                             shard.dump(-1, ' ', true, nlohmann::json::error_handler_t::replace)),
                  {tensor});
     }
     shards.emplace(tensor, shard);
@@ -76,17 +79,19 @@ Status check_numbered(const std::filesystem::path& directory, const std::vector<
 Result<std::vector<std::string>> shards_in(const std::filesystem::path& directory) {
   std::vector<std::string> names;
   std::error_code error;
-  for (std::filesystem::directory_iterator it(directory, error), end; !error && it != end; it.increment(error)) {
+  for (std::filesystem::directory_iterator it(directory, error), end; !error && it != end;
+       it.increment(error)) {
     if (it->path().extension() == ".safetensors") names.push_back(it->path().filename().string());
   }
   if (error) {
-    return fail(ErrorCode::kIo, fmt::format("{}: cannot read the directory: {}", directory.string(), error.message()),
+    return fail(ErrorCode::kIo,
+                fmt::format("{}: cannot read the directory: {}", directory.string(), error.message()),
                 {directory.string()});
   }
   if (names.empty()) {
     return fail(ErrorCode::kIo,
-                fmt::format("{}: expected {}, {} or other *.safetensors files, found none", directory.string(), kIndexName,
-                            kSingleName),
+                fmt::format("{}: expected {}, {} or other *.safetensors files, found none",
+                            directory.string(), kIndexName, kSingleName),
                 {directory.string()});
   }
   std::sort(names.begin(), names.end());
@@ -100,7 +105,8 @@ Result<Checkpoint> Checkpoint::open(const std::filesystem::path& directory) {
   checkpoint.directory_ = directory;
   std::error_code error;
   if (!std::filesystem::is_directory(directory, error)) {
-    return fail(ErrorCode::kIo, fmt::format("{}: expected a directory", directory.string()), {directory.string()});
+    return fail(ErrorCode::kIo, fmt::format("{}: expected a directory", directory.string()),
+                {directory.string()});
   }
   if (std::filesystem::exists(directory / kIndexName, error)) {
     LW_ASSIGN(const std::string text, read_text_file(directory / kIndexName));
@@ -131,13 +137,15 @@ Status Checkpoint::add_indexed(const std::string& index_text) {
   }
   for (const auto& [tensor, shard] : weight_map) {
     if (by_name_->contains(tensor)) continue;
-    return bad(index, fmt::format("tensor {} is not in {}, where weight_map puts it", tensor, shard), {tensor, shard});
+    return bad(index, fmt::format("tensor {} is not in {}, where weight_map puts it", tensor, shard),
+               {tensor, shard});
   }
   return {};
 }
 
 // Of an indexed shard only the tensors that the index puts there are taken, as Hugging Face does.
-Status Checkpoint::add_file(const std::string& name, const std::unordered_map<std::string, std::string>* weight_map) {
+Status Checkpoint::add_file(const std::string& name,
+                            const std::unordered_map<std::string, std::string>* weight_map) {
   LW_ASSIGN(const auto file, SafetensorsFile::open(directory_ / name));
   files_.push_back(file);
   for (const SafetensorsEntry& entry : file->header().tensors) {
@@ -146,8 +154,8 @@ Status Checkpoint::add_file(const std::string& name, const std::unordered_map<st
       if (promised == weight_map->end() || promised->second != name) continue;
     }
     if (!by_name_->emplace(entry.name, tensors_->size()).second) {
-      return bad(directory_ / name, fmt::format("tensor {} is in another file of the directory too", entry.name),
-                 {entry.name});
+      return bad(directory_ / name,
+                 fmt::format("tensor {} is in another file of the directory too", entry.name), {entry.name});
     }
     tensors_->push_back({entry.name, file->view(entry), name});
   }

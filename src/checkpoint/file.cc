@@ -37,7 +37,8 @@ Result<std::string> read_text_file(const std::filesystem::path& path) {
   struct stat status {};
   if (fstat(descriptor.get(), &status) != 0) return io_error(path, "stat");
   if (status.st_size > kLargest) {
-    return fail(ErrorCode::kIo, fmt::format("{}: {} bytes, over the limit of {}", path.string(), status.st_size, kLargest),
+    return fail(ErrorCode::kIo,
+                fmt::format("{}: {} bytes, over the limit of {}", path.string(), status.st_size, kLargest),
                 {path.string()});
   }
   std::string text(static_cast<size_t>(status.st_size), '\0');

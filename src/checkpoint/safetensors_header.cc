@@ -86,7 +86,8 @@ class HeaderParser {
 
   Status read_dtype(const element& value, SafetensorsEntry& entry) const {
     std::string_view text;
-    if (value.get(text)) return bad(fmt::format("tensor {}: dtype: expected a string", entry.name), entry.name);
+    if (value.get(text))
+      return bad(fmt::format("tensor {}: dtype: expected a string", entry.name), entry.name);
     const auto dtype = dtype_from_string(text);
     if (!dtype) return bad(fmt::format("tensor {}: unknown dtype {}", entry.name, text), entry.name);
     entry.dtype = *dtype;
@@ -95,7 +96,8 @@ class HeaderParser {
 
   Status read_shape(const element& value, SafetensorsEntry& entry) const {
     simdjson::dom::array array;
-    if (value.get(array)) return bad(fmt::format("tensor {}: shape: expected a list", entry.name), entry.name);
+    if (value.get(array))
+      return bad(fmt::format("tensor {}: shape: expected a list", entry.name), entry.name);
     int64_t count = 1;
     for (const element& item : array) {
       int64_t extent = 0;
@@ -103,7 +105,8 @@ class HeaderParser {
         return bad(fmt::format("tensor {}: shape: expected integers from 0 to 2^63", entry.name), entry.name);
       }
       if (__builtin_mul_overflow(count, extent, &count) || count > kLargestElementCount) {
-        return bad(fmt::format("tensor {}: shape: the product of its extents overflows", entry.name), entry.name);
+        return bad(fmt::format("tensor {}: shape: the product of its extents overflows", entry.name),
+                   entry.name);
       }
       entry.shape.push_back(extent);
     }
@@ -124,7 +127,8 @@ class HeaderParser {
       }
     }
     if (!good || count != 2 || offsets[0] > offsets[1]) {
-      return bad(fmt::format("tensor {}: data_offsets: expected [begin, end] with 0 <= begin <= end <= 2^53", entry.name),
+      return bad(fmt::format("tensor {}: data_offsets: expected [begin, end] with 0 <= begin <= end <= 2^53",
+                             entry.name),
                  entry.name);
     }
     entry.begin = static_cast<uint64_t>(offsets[0]);
@@ -153,15 +157,16 @@ class HeaderParser {
     uint64_t at = 0;
     for (const SafetensorsEntry& entry : header_.tensors) {
       if (entry.begin != at) {
-        return bad(fmt::format("tensor {}: data_offsets begin at {}, expected {}: {}", entry.name, entry.begin, at,
-                               entry.begin < at ? "it overlaps another tensor" : "there is a hole before it"),
-                   entry.name);
+        return bad(
+            fmt::format("tensor {}: data_offsets begin at {}, expected {}: {}", entry.name, entry.begin, at,
+                        entry.begin < at ? "it overlaps another tensor" : "there is a hole before it"),
+            entry.name);
       }
       at = entry.end;
     }
     if (at == data_bytes_) return {};
-    return bad(fmt::format("the tensors take {} bytes of data, but the file has {}: it is {}", at, data_bytes_,
-                           at > data_bytes_ ? "truncated" : "too long"));
+    return bad(fmt::format("the tensors take {} bytes of data, but the file has {}: it is {}", at,
+                           data_bytes_, at > data_bytes_ ? "truncated" : "too long"));
   }
 
   const std::string& file_;
@@ -183,7 +188,8 @@ Result<SafetensorsHeader> parse_safetensors_header(std::span<const std::byte> he
     return bad(fmt::format("the header's length is {}, over the limit of {}", length, kLargestHeader));
   }
   if (length > file_bytes - 8 || length > head.size() - 8) {
-    return bad(fmt::format("the header's length is {}, past the end of the file of {} bytes", length, file_bytes));
+    return bad(
+        fmt::format("the header's length is {}, past the end of the file of {} bytes", length, file_bytes));
   }
   const std::string_view json(reinterpret_cast<const char*>(head.data()) + 8, length);
   LW_ASSIGN(SafetensorsHeader header, HeaderParser(file, file_bytes - 8 - length).parse(json));

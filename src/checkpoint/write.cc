@@ -58,7 +58,8 @@ std::string header_of(std::span<const std::pair<std::string, TensorView>> tensor
   if (!metadata.empty()) header["__metadata__"] = metadata;
   uint64_t at = 0;
   for (const auto& [name, view] : tensors) {
-    header[name] = {{"dtype", to_string(view.dtype)}, {"shape", view.shape}, {"data_offsets", {at, at + view.bytes}}};
+    header[name] = {
+        {"dtype", to_string(view.dtype)}, {"shape", view.shape}, {"data_offsets", {at, at + view.bytes}}};
     at += view.bytes;
   }
   std::string text = header.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);

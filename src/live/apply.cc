@@ -20,8 +20,8 @@ Error fault_error(const Source& source, const QuantizeFault& fault) {
   const std::string where = position(source, fault.row, fault.col);
   if (fault.scale_overflow) {
     return {ErrorCode::kNonFinite,
-            fmt::format("tensor {}: the unit at {} has no finite scale (its largest value is {})", source.name, where,
-                        fault.value),
+            fmt::format("tensor {}: the unit at {} has no finite scale (its largest value is {})",
+                        source.name, where, fault.value),
             {source.name}};
   }
   return {ErrorCode::kNonFinite,
@@ -42,8 +42,8 @@ Piece clip_rows(const Source& source, const Target& target, const Segment& segme
   return sub_piece(source, piece, begin, std::max<int64_t>(0, end - begin), piece.col, piece.cols);
 }
 
-Status quantize_piece(const Plan::Implementation& plan, const Source& source, const Target& target, const Piece& piece,
-                      std::byte* slot, const TensorUnit& unit) {
+Status quantize_piece(const Plan::Implementation& plan, const Source& source, const Target& target,
+                      const Piece& piece, std::byte* slot, const TensorUnit& unit) {
   const KernelFormat& format = *plan.parameters[target.parameter].format;
   for (const Segment& segment : target.segments) {
     const Piece kept = clip_rows(source, target, segment, piece);
@@ -58,11 +58,14 @@ Status quantize_piece(const Plan::Implementation& plan, const Source& source, co
 
 bool is_finite(DType dtype, const std::byte* element) {
   switch (dtype) {
-    case DType::kF8E4M3: return (std::to_integer<int>(*element) & 0x7f) != 0x7f;
+    case DType::kF8E4M3:
+      return (std::to_integer<int>(*element) & 0x7f) != 0x7f;
     case DType::kBF16:
     case DType::kF16:
-    case DType::kF32: return std::isfinite(load_high_precision(dtype, element, 0));
-    default: return true;
+    case DType::kF32:
+      return std::isfinite(load_high_precision(dtype, element, 0));
+    default:
+      return true;
   }
 }
 
@@ -96,12 +99,14 @@ void copy_span(const Source& source, const CopySpan& span, const Piece& piece, s
   const Overlap part = overlap(span, piece);
   const int64_t each = element_bytes(source);
   for (int64_t row = part.row; row < part.row + part.rows && part.cols > 0; ++row) {
-    std::byte* to = slot + span.offset + (row - span.source_row) * span.row_bytes + (part.col - span.source_col) * each;
+    std::byte* to =
+        slot + span.offset + (row - span.source_row) * span.row_bytes + (part.col - span.source_col) * each;
     std::memcpy(to, element_at(source, piece, row, part.col), part.cols * each);
   }
 }
 
-// Word row w holds the zero points, plus 8, of rows 8 w to 8 w + 7; the span's rows are zero points, not words.
+// Word row w holds the zero points, plus 8, of rows 8 w to 8 w + 7; the span's rows are zero points, not
+// words.
 void unpack_zero_points(const Source& source, const CopySpan& span, const Piece& piece, std::byte* slot) {
   for (int64_t row = span.source_row; row < span.source_row + span.rows; ++row) {
     const int64_t word_row = row / 8;
@@ -123,17 +128,18 @@ Status check_shape(const Source& source, const Target& target, const Piece& piec
     int64_t got = 0;
     std::memcpy(&got, element_at(source, piece, row, 0), static_cast<size_t>(element_bytes(source)));
     if (got == target.expected[row]) continue;
-    return fail(ErrorCode::kWrongShape,
-                fmt::format("tensor {}: expected {} at [{}], got {}", source.name, target.expected[row], row, got),
-                {source.name});
+    return fail(
+        ErrorCode::kWrongShape,
+        fmt::format("tensor {}: expected {} at [{}], got {}", source.name, target.expected[row], row, got),
+        {source.name});
   }
   return {};
 }
 
 }  // namespace
 
-Status apply_piece(const Plan::Implementation& plan, const Source& source, const Target& target, const Piece& piece,
-                   std::byte* slot, const TensorUnit& unit) {
+Status apply_piece(const Plan::Implementation& plan, const Source& source, const Target& target,
+                   const Piece& piece, std::byte* slot, const TensorUnit& unit) {
   if (target.kind == TargetKind::kQuantize) return quantize_piece(plan, source, target, piece, slot, unit);
   if (target.kind == TargetKind::kExpectShape) return check_shape(source, target, piece);
   LW_TRY(check_finite(source, piece));
@@ -153,11 +159,13 @@ Result<float> piece_maximum(const Source& source, const Piece& piece) {
   return result.amax;
 }
 
-Status check_piece(const Plan::Implementation& plan, const Source& source, const Target& target, const Piece& piece) {
+Status check_piece(const Plan::Implementation& plan, const Source& source, const Target& target,
+                   const Piece& piece) {
   if (target.kind == TargetKind::kExpectShape) return check_shape(source, target, piece);
   if (target.kind != TargetKind::kQuantize) return check_finite(source, piece);
   LW_ASSIGN(const float amax, piece_maximum(source, piece));
-  // Only near the largest values can a scale overflow; there the quantizer itself is asked, on memory of its own.
+  // Only near the largest values can a scale overflow; there the quantizer itself is asked, on memory of its
+  // own.
   constexpr float kSafe = 1e37f;
   if (amax < kSafe || target.held || !plan.parameters[target.parameter].format->scheme.quantizes()) return {};
   std::vector<std::byte> scratch(plan.parameters[target.parameter].format->bytes);

@@ -7,16 +7,16 @@
 
 namespace liveweight {
 
-// Writes what `target` keeps of `piece`, whose edges are edges of the target's units. Errors name the tensor and the
-// element. Allocates nothing where all is well.
-Status apply_piece(const Plan::Implementation& plan, const Source& source, const Target& target, const Piece& piece,
-                   std::byte* slot, const TensorUnit& unit);
+// Writes what `target` keeps of `piece`, whose edges are edges of the target's units. Errors name the tensor
+// and the element. Allocates nothing where all is well.
+Status apply_piece(const Plan::Implementation& plan, const Source& source, const Target& target,
+                   const Piece& piece, std::byte* slot, const TensorUnit& unit);
 
 // The absolute maximum of a piece of high-precision elements, or the error of the first that is not finite.
 Result<float> piece_maximum(const Source& source, const Piece& piece);
 
 // Checks what apply_piece would refuse, without writing anywhere.
-Status check_piece(const Plan::Implementation& plan, const Source& source, const Target& target, const Piece& piece);
-
+Status check_piece(const Plan::Implementation& plan, const Source& source, const Target& target,
+                   const Piece& piece);
 
 }  // namespace liveweight

@@ -30,14 +30,17 @@ Touched touched_by(const Plan::Implementation& plan, const Coverage& coverage) {
   return touched;
 }
 
-Status check_base(const LiveModel::Implementation& model, const UpdateOptions& options, const Snapshot::State* current) {
+Status check_base(const LiveModel::Implementation& model, const UpdateOptions& options,
+                  const Snapshot::State* current) {
   const Version version = model.versions.version_of(current);
   if (options.base_version && *options.base_version != version.number) {
-    return fail(ErrorCode::kStaleVersion, fmt::format("the update is based on version {}, but the current one is {}",
-                                                      *options.base_version, version.number));
+    return fail(ErrorCode::kStaleVersion,
+                fmt::format("the update is based on version {}, but the current one is {}",
+                            *options.base_version, version.number));
   }
   if (!options.scope.empty() && !current) {
-    return fail(ErrorCode::kFailedState, "a partial update needs a version to start from, and the model has none");
+    return fail(ErrorCode::kFailedState,
+                "a partial update needs a version to start from, and the model has none");
   }
   return {};
 }
@@ -66,7 +69,8 @@ Result<Update> LiveModel::begin_update(UpdateOptions options) {
     }
   }
   update->staging = std::make_unique<Staging>(
-      model.tables(), [&model](int32_t p) { return model.next_slot(p); }, update->options.staging_budget_bytes);
+      model.tables(), [&model](int32_t p) { return model.next_slot(p); },
+      update->options.staging_budget_bytes);
   model.update_open = true;
   return Update(std::move(update));
 }

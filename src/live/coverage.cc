@@ -11,7 +11,8 @@ namespace {
 constexpr size_t kNamesInMessage = 3;
 
 bool fits(const std::string& name, const std::string& entry) {
-  return name == entry || (name.size() > entry.size() && name.starts_with(entry) && name[entry.size()] == '.');
+  return name == entry ||
+         (name.size() > entry.size() && name.starts_with(entry) && name[entry.size()] == '.');
 }
 
 // A tensor's scope is its fused sisters' too, where one scale covers them all.
@@ -24,8 +25,8 @@ Status check_held_together(const Plan::Implementation& plan, const std::vector<b
     const bool held = plan.sources[*in].targets.empty() ? false : plan.sources[*in].targets[0].held;
     if (!held) continue;
     return fail(ErrorCode::kInvalidArgument,
-                fmt::format("scope: {} is in it and {} is not, but one scale covers both in {}", plan.sources[*in].name,
-                            plan.sources[*out].name, plan.parameters[p].name),
+                fmt::format("scope: {} is in it and {} is not, but one scale covers both in {}",
+                            plan.sources[*in].name, plan.sources[*out].name, plan.parameters[p].name),
                 {plan.sources[*in].name, plan.sources[*out].name});
   }
   return {};
@@ -46,7 +47,8 @@ Result<std::unique_ptr<Coverage>> Coverage::create(const Plan::Implementation& p
       in_scope[i] = used = true;
       if (plan.sources[i].alias_of >= 0) in_scope[plan.sources[i].alias_of] = true;
     }
-    if (!used) return fail(ErrorCode::kUnknownTensor, fmt::format("scope: no tensor or module {}", entry), {entry});
+    if (!used)
+      return fail(ErrorCode::kUnknownTensor, fmt::format("scope: no tensor or module {}", entry), {entry});
   }
   for (const Source& source : plan.sources) {
     if (source.alias_of >= 0 && in_scope[source.alias_of]) in_scope[plan.find_source(source.name)] = true;
@@ -58,10 +60,12 @@ Result<std::unique_ptr<Coverage>> Coverage::create(const Plan::Implementation& p
 Result<int32_t> Coverage::find(const std::string& name) const {
   const int32_t source = plan_.find_source(name);
   if (source < 0) {
-    return fail(ErrorCode::kUnknownTensor, fmt::format("tensor {}: the model has none of that name", name), {name});
+    return fail(ErrorCode::kUnknownTensor, fmt::format("tensor {}: the model has none of that name", name),
+                {name});
   }
   if (!in_scope_[source]) {
-    return fail(ErrorCode::kUnknownTensor, fmt::format("tensor {}: not in the scope of this update", name), {name});
+    return fail(ErrorCode::kUnknownTensor, fmt::format("tensor {}: not in the scope of this update", name),
+                {name});
   }
   return source;
 }
@@ -105,8 +109,9 @@ Status Coverage::require_all() const {
     const auto gap = covered_[i].first_gap(source.rows * source.cols);
     if (!gap) continue;
     names.push_back(source.name);
-    gaps.push_back(covered_[i].empty() ? source.name
-                                       : fmt::format("{} (elements {} to {})", source.name, gap->begin, gap->end));
+    gaps.push_back(covered_[i].empty()
+                       ? source.name
+                       : fmt::format("{} (elements {} to {})", source.name, gap->begin, gap->end));
   }
   if (names.empty()) return {};
   const size_t shown = std::min(gaps.size(), kNamesInMessage);

@@ -1,5 +1,5 @@
-// Proof that an update brings every required element exactly once: an interval set for every checkpoint tensor, and
-// which tensors the update's scope requires. Thread-safe.
+// Proof that an update brings every required element exactly once: an interval set for every checkpoint
+// tensor, and which tensors the update's scope requires. Thread-safe.
 #pragma once
 
 #include <array>
@@ -16,8 +16,10 @@ namespace liveweight {
 
 class Coverage {
  public:
-  // Errors name an entry of the scope that fits no tensor, or a tensor that cannot be updated without its fused sisters.
-  static Result<std::unique_ptr<Coverage>> create(const Plan::Implementation& plan, const std::vector<std::string>& scope);
+  // Errors name an entry of the scope that fits no tensor, or a tensor that cannot be updated without its
+  // fused sisters.
+  static Result<std::unique_ptr<Coverage>> create(const Plan::Implementation& plan,
+                                                  const std::vector<std::string>& scope);
 
   // The source of that name, or kUnknownTensor where the plan has none or the scope leaves it out.
   Result<int32_t> find(const std::string& name) const;

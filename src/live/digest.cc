@@ -24,7 +24,8 @@ Digest digest_of_parameter(const PlannedParameter& parameter, const std::byte* s
 
 ModelDigest digest_of_slots(const Plan& plan, const std::vector<const std::byte*>& slots) {
   ModelDigest digest;
-  for (const PlannedParameter& parameter : plan.parameters()) digest.tensors.emplace_back(parameter.name, Digest{});
+  for (const PlannedParameter& parameter : plan.parameters())
+    digest.tensors.emplace_back(parameter.name, Digest{});
   ThreadPool::shared().parallel_for(static_cast<int64_t>(slots.size()), [&](int64_t i) {
     digest.tensors[i].second = digest_of_parameter(plan.parameters()[i], slots[i]);
   });

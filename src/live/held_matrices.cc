@@ -8,19 +8,23 @@
 
 namespace liveweight {
 
-Result<HeldPiece> copy_piece(int32_t source_index, const Source& source, const Piece& piece, MemoryMeter& meter) {
+Result<HeldPiece> copy_piece(int32_t source_index, const Source& source, const Piece& piece,
+                             MemoryMeter& meter) {
   const auto row_bytes = static_cast<size_t>(piece.cols * element_bytes(source));
   const uint64_t bytes = row_bytes * static_cast<uint64_t>(piece.rows);
   if (!meter.charge(bytes)) {
-    return fail(ErrorCode::kResourceExhausted,
-                fmt::format("tensor {}: it must wait for others, and would pass the staging budget of {} bytes; borrow "
-                            "it instead of copying, or raise the budget",
-                            source.name, meter.limit()),
-                {source.name});
+    return fail(
+        ErrorCode::kResourceExhausted,
+        fmt::format(
+            "tensor {}: it must wait for others, and would pass the staging budget of {} bytes; borrow "
+            "it instead of copying, or raise the budget",
+            source.name, meter.limit()),
+        {source.name});
   }
   HeldPiece held{source_index, nullptr, piece, std::make_shared<std::vector<std::byte>>(bytes)};
   for (int64_t i = 0; i < piece.rows; ++i) {
-    std::memcpy(held.owned->data() + i * row_bytes, element_at(source, piece, piece.row + i, piece.col), row_bytes);
+    std::memcpy(held.owned->data() + i * row_bytes, element_at(source, piece, piece.row + i, piece.col),
+                row_bytes);
   }
   held.piece.data = held.owned->data();
   held.piece.stride = piece.cols;
@@ -38,7 +42,8 @@ int64_t HeldMatrices::elements_of(int32_t parameter, int32_t matrix) const {
   return elements;
 }
 
-Result<HeldMatrix> HeldMatrices::add(int32_t source, const Target& target, const Piece& piece, bool borrowed) {
+Result<HeldMatrix> HeldMatrices::add(int32_t source, const Target& target, const Piece& piece,
+                                     bool borrowed) {
   HeldPiece held{source, nullptr, piece, nullptr};
   if (!borrowed) {
     LW_ASSIGN(held, copy_piece(source, plan_.sources[source], piece, meter_));
@@ -80,13 +85,17 @@ Result<HeldPiece> HeldMatrices::join(const std::vector<HeldPiece>& pieces) {
   const int64_t each = element_bytes(source);
   const auto bytes = static_cast<uint64_t>(source.rows * source.cols * each);
   if (!meter_.charge(bytes)) {
-    return fail(ErrorCode::kResourceExhausted,
-                fmt::format("tensor {}: putting its pieces together would pass the staging budget of {} bytes; send it "
-                            "whole, or raise the budget",
-                            source.name, meter_.limit()),
-                {source.name});
+    return fail(
+        ErrorCode::kResourceExhausted,
+        fmt::format(
+            "tensor {}: putting its pieces together would pass the staging budget of {} bytes; send it "
+            "whole, or raise the budget",
+            source.name, meter_.limit()),
+        {source.name});
   }
-  HeldPiece joined{pieces[0].source, pieces[0].target, {0, source.rows, 0, source.cols, nullptr, source.cols},
+  HeldPiece joined{pieces[0].source,
+                   pieces[0].target,
+                   {0, source.rows, 0, source.cols, nullptr, source.cols},
                    std::make_shared<std::vector<std::byte>>(bytes)};
   for (const HeldPiece& held : pieces) {
     const Piece& piece = held.piece;

@@ -1,5 +1,5 @@
-// Matrices whose every element must be known before the first can be quantized: one scale for all of it. Their pieces are
-// held (borrowed, or copied within the budget) until the last has come. Thread-safe.
+// Matrices whose every element must be known before the first can be quantized: one scale for all of it.
+// Their pieces are held (borrowed, or copied within the budget) until the last has come. Thread-safe.
 #pragma once
 
 #include <cstdint>
@@ -42,7 +42,8 @@ class HeldMatrices {
     int64_t missing = -1;
   };
   int64_t elements_of(int32_t parameter, int32_t matrix) const;
-  // Pieces of sources that are quantized in blocks become one piece a source: pieces need not end where blocks do.
+  // Pieces of sources that are quantized in blocks become one piece a source: pieces need not end where
+  // blocks do.
   Status join_blocks(HeldMatrix& matrix);
   Result<HeldPiece> join(const std::vector<HeldPiece>& pieces);
 
@@ -53,6 +54,7 @@ class HeldMatrices {
 };
 
 // A copy of the piece's elements, counted against the budget.
-Result<HeldPiece> copy_piece(int32_t source_index, const Source& source, const Piece& piece, MemoryMeter& meter);
+Result<HeldPiece> copy_piece(int32_t source_index, const Source& source, const Piece& piece,
+                             MemoryMeter& meter);
 
 }  // namespace liveweight

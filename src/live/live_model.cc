@@ -76,12 +76,15 @@ Result<std::unique_ptr<LiveModel>> LiveModel::create(std::shared_ptr<const Plan>
   return model;
 }
 
-const Plan& LiveModel::plan() const { return *implementation_->plan; }
+const Plan& LiveModel::plan() const {
+  return *implementation_->plan;
+}
 
 Result<Snapshot> LiveModel::pin() const {
   Snapshot snapshot;
   snapshot.state_ = implementation_->versions.enter();
-  if (!snapshot.state_) return fail(ErrorCode::kFailedState, "the model has no version: no update has been committed");
+  if (!snapshot.state_)
+    return fail(ErrorCode::kFailedState, "the model has no version: no update has been committed");
   snapshot.table_ = &snapshot.state_->table;
   return snapshot;
 }
@@ -104,7 +107,8 @@ Result<Version> LiveModel::rollback() {
   std::lock_guard lock(state.mutex);
   if (state.update_open) return fail(ErrorCode::kBusy, "rollback: an update is open");
   if (!state.previous_valid) {
-    return fail(ErrorCode::kFailedState, "rollback: the version before the current one is not there any more");
+    return fail(ErrorCode::kFailedState,
+                "rollback: the version before the current one is not there any more");
   }
   Snapshot::State& previous = state.versions.other();
   const bool copies = state.plan->mode() == CommitMode::kCopy;

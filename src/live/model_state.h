@@ -13,13 +13,13 @@ namespace liveweight {
 
 struct LiveModel::Implementation {
   std::shared_ptr<const Plan> plan;
-  Buffer arenas[2];                // slot 0 and slot 1 of every parameter; the second is empty in the mode in_place
-  std::vector<uint64_t> offsets;   // of a parameter's slot in its arena
+  Buffer arenas[2];  // slot 0 and slot 1 of every parameter; the second is empty in the mode in_place
+  std::vector<uint64_t> offsets;  // of a parameter's slot in its arena
   Versions versions;
 
-  std::mutex mutex;                // of what follows
+  std::mutex mutex;  // of what follows
   bool update_open = false;
-  bool previous_valid = false;     // the version before the last commit can come back
+  bool previous_valid = false;        // the version before the last commit can come back
   std::vector<int32_t> last_touched;  // parameters that the last commit wrote
 
   const Plan::Implementation& tables() const { return plan->implementation(); }

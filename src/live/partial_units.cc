@@ -37,13 +37,16 @@ Piece PartialUnits::whole_units(const Source& source, const Target& target, cons
   return sub_piece(source, piece, rows.begin, rows.end - rows.begin, cols.begin, cols.end - cols.begin);
 }
 
-Status PartialUnits::add(int32_t source_index, const Source& source, int32_t target_index, const Target& target,
-                         const Piece& piece, const std::function<Status(const Piece&)>& whole) {
+Status PartialUnits::add(int32_t source_index, const Source& source, int32_t target_index,
+                         const Target& target, const Piece& piece,
+                         const std::function<Status(const Piece&)>& whole) {
   const Piece inner = whole_units(source, target, piece);
   const int64_t end_row = piece.row + piece.rows, end_col = piece.col + piece.cols;
-  for (int64_t row = piece.row / target.tile_rows * target.tile_rows; row < end_row; row += target.tile_rows) {
+  for (int64_t row = piece.row / target.tile_rows * target.tile_rows; row < end_row;
+       row += target.tile_rows) {
     const bool row_inside = row >= inner.row && row < inner.row + inner.rows;
-    for (int64_t col = piece.col / target.tile_cols * target.tile_cols; col < end_col; col += target.tile_cols) {
+    for (int64_t col = piece.col / target.tile_cols * target.tile_cols; col < end_col;
+         col += target.tile_cols) {
       if (row_inside && col >= inner.col && col < inner.col + inner.cols) {
         col = (inner.col + inner.cols - 1) / target.tile_cols * target.tile_cols;
         continue;
@@ -52,8 +55,8 @@ Status PartialUnits::add(int32_t source_index, const Source& source, int32_t tar
       const int64_t unit_cols = std::min(target.tile_cols, source.cols - col);
       const Piece unit{row, unit_rows, col, unit_cols, nullptr, unit_cols};
       const int64_t from_row = std::max(row, piece.row), from_col = std::max(col, piece.col);
-      const Piece part = sub_piece(source, piece, from_row, std::min(row + unit_rows, end_row) - from_row, from_col,
-                                   std::min(col + unit_cols, end_col) - from_col);
+      const Piece part = sub_piece(source, piece, from_row, std::min(row + unit_rows, end_row) - from_row,
+                                   from_col, std::min(col + unit_cols, end_col) - from_col);
       LW_TRY(add_to_unit({source_index, target_index, row, col}, source, unit, part, whole));
     }
   }
@@ -79,11 +82,13 @@ Result<std::vector<std::byte>> PartialUnits::fill(const Key& key, const Source& 
   auto found = units_.find(key);
   if (found == units_.end()) {
     if (!meter_.charge(bytes)) {
-      return fail(ErrorCode::kResourceExhausted,
-                  fmt::format("tensor {}: pieces of units that are not whole yet hold more than the staging budget of {} "
-                              "bytes; send larger pieces, finish tensors one by one, or raise the budget",
-                              source.name, meter_.limit()),
-                  {source.name});
+      return fail(
+          ErrorCode::kResourceExhausted,
+          fmt::format(
+              "tensor {}: pieces of units that are not whole yet hold more than the staging budget of {} "
+              "bytes; send larger pieces, finish tensors one by one, or raise the budget",
+              source.name, meter_.limit()),
+          {source.name});
     }
     found = units_.emplace(key, Unit{std::vector<std::byte>(bytes), unit.rows * unit.cols}).first;
   }

@@ -1,4 +1,5 @@
-// Quantization units whose elements arrive in pieces: buffered, one unit each, only until they are whole. Thread-safe.
+// Quantization units whose elements arrive in pieces: buffered, one unit each, only until they are whole.
+// Thread-safe.
 #pragma once
 
 #include <cstdint>
@@ -19,10 +20,11 @@ class PartialUnits {
   // The part of the piece whose units are all inside it; empty (rows 0) where there is none.
   static Piece whole_units(const Source& source, const Target& target, const Piece& piece);
 
-  // Takes the elements of the piece that belong to units not wholly inside it. Calls `whole` with each unit that they
-  // complete. kResourceExhausted where the budget does not hold the unit; errors of `whole` come back.
-  Status add(int32_t source_index, const Source& source, int32_t target_index, const Target& target, const Piece& piece,
-             const std::function<Status(const Piece&)>& whole);
+  // Takes the elements of the piece that belong to units not wholly inside it. Calls `whole` with each unit
+  // that they complete. kResourceExhausted where the budget does not hold the unit; errors of `whole` come
+  // back.
+  Status add(int32_t source_index, const Source& source, int32_t target_index, const Target& target,
+             const Piece& piece, const std::function<Status(const Piece&)>& whole);
 
  private:
   struct Unit {
@@ -41,7 +43,8 @@ class PartialUnits {
   Status add_to_unit(const Key& key, const Source& source, const Piece& unit, const Piece& part,
                      const std::function<Status(const Piece&)>& whole);
   // Copies the part into its unit; gives the unit's bytes away when they are whole.
-  Result<std::vector<std::byte>> fill(const Key& key, const Source& source, const Piece& unit, const Piece& part);
+  Result<std::vector<std::byte>> fill(const Key& key, const Source& source, const Piece& unit,
+                                      const Piece& part);
 
   MemoryMeter& meter_;
   std::mutex mutex_;

@@ -10,8 +10,8 @@ namespace {
 Status check_dtype(const Source& source, const TensorView& tensor) {
   if (tensor.dtype == source.dtype) return {};
   return fail(ErrorCode::kWrongDtype,
-              fmt::format("tensor {}: expected {}, the dtype that this model was built for, got {}", source.name,
-                          to_string(source.dtype), to_string(tensor.dtype)),
+              fmt::format("tensor {}: expected {}, the dtype that this model was built for, got {}",
+                          source.name, to_string(source.dtype), to_string(tensor.dtype)),
               {source.name});
 }
 
@@ -33,13 +33,16 @@ Status wrong_region(const Source& source, const Region& region, const char* why)
 
 }  // namespace
 
-int64_t element_bytes(const Source& source) { return bits_of(source.dtype) / 8; }
+int64_t element_bytes(const Source& source) {
+  return bits_of(source.dtype) / 8;
+}
 
 const std::byte* element_at(const Source& source, const Piece& piece, int64_t row, int64_t col) {
   return piece.data + ((row - piece.row) * piece.stride + (col - piece.col)) * element_bytes(source);
 }
 
-Piece sub_piece(const Source& source, const Piece& piece, int64_t row, int64_t rows, int64_t col, int64_t cols) {
+Piece sub_piece(const Source& source, const Piece& piece, int64_t row, int64_t rows, int64_t col,
+                int64_t cols) {
   return {row, rows, col, cols, element_at(source, piece, row, col), piece.stride};
 }
 
@@ -55,7 +58,8 @@ Result<std::vector<Piece>> whole_pieces(const Source& source, const TensorView& 
   return std::vector<Piece>{{0, source.rows, 0, source.cols, tensor.data, source.cols}};
 }
 
-Result<std::vector<Piece>> region_pieces(const Source& source, const TensorView& piece, const Region& region) {
+Result<std::vector<Piece>> region_pieces(const Source& source, const TensorView& piece,
+                                         const Region& region) {
   LW_TRY(check_dtype(source, piece));
   const size_t rank = source.shape.size();
   if (region.start.size() != rank || region.extent.size() != rank) {

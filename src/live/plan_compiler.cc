@@ -10,10 +10,13 @@ namespace liveweight {
 namespace {
 
 constexpr uint64_t kSlotAlignment = 128;
-constexpr uint64_t kBookkeepingBytes = 1 << 20;  // queues and counters of one update, beside those of each tensor
+constexpr uint64_t kBookkeepingBytes =
+    1 << 20;  // queues and counters of one update, beside those of each tensor
 constexpr uint64_t kBookkeepingPerSource = 256;
 
-int64_t role_key(Role role, int64_t layer) { return layer * 64 + static_cast<int64_t>(role); }
+int64_t role_key(Role role, int64_t layer) {
+  return layer * 64 + static_cast<int64_t>(role);
+}
 
 std::string module_of(const std::string& tensor) {
   const size_t dot = tensor.rfind('.');
@@ -25,13 +28,19 @@ ModuleKind kind_of(Role role) {
     case Role::kQkv:
     case Role::kOutput:
     case Role::kGateUp:
-    case Role::kDown: return ModuleKind::kLinear;
+    case Role::kDown:
+      return ModuleKind::kLinear;
     case Role::kExpertsGateUp:
-    case Role::kExpertsDown: return ModuleKind::kExpert;
-    case Role::kEmbedding: return ModuleKind::kEmbedding;
-    case Role::kHead: return ModuleKind::kHead;
-    case Role::kRouter: return ModuleKind::kRouter;
-    default: return ModuleKind::kOther;
+    case Role::kExpertsDown:
+      return ModuleKind::kExpert;
+    case Role::kEmbedding:
+      return ModuleKind::kEmbedding;
+    case Role::kHead:
+      return ModuleKind::kHead;
+    case Role::kRouter:
+      return ModuleKind::kRouter;
+    default:
+      return ModuleKind::kOther;
   }
 }
 
@@ -47,9 +56,14 @@ Shape planned_shape(const ParameterDescription& parameter, const ParameterCut& c
 void set_tile(Target& target, const KernelFormat& format, const Source& source) {
   const Scheme& scheme = format.scheme;
   switch (scheme.granularity) {
-    case Granularity::kNone: break;
-    case Granularity::kRow: target.tile_cols = source.cols; break;
-    case Granularity::kTensor: target.held = true; break;
+    case Granularity::kNone:
+      break;
+    case Granularity::kRow:
+      target.tile_cols = source.cols;
+      break;
+    case Granularity::kTensor:
+      target.held = true;
+      break;
     case Granularity::kGroup: {
       // Two groups that share a byte cannot be written apart.
       const bool shares_bytes =
@@ -59,14 +73,16 @@ void set_tile(Target& target, const KernelFormat& format, const Source& source) 
     }
     case Granularity::kBlock:
       target.tile_rows = target.tile_cols = scheme.size;
-      target.held = scheme.profile == Profile::kNemo && (source.rows % scheme.size || source.cols % scheme.size);
+      target.held =
+          scheme.profile == Profile::kNemo && (source.rows % scheme.size || source.cols % scheme.size);
       break;
   }
 }
 
 }  // namespace
 
-PlanCompiler::PlanCompiler(const ModelDescription& model, const TensorCatalog& catalog, const PlanOptions& options)
+PlanCompiler::PlanCompiler(const ModelDescription& model, const TensorCatalog& catalog,
+                           const PlanOptions& options)
     : model_(model), catalog_(catalog), plan_(std::make_unique<Plan::Implementation>()) {
   plan_->config = model.config;
   plan_->options = options;
@@ -75,8 +91,9 @@ PlanCompiler::PlanCompiler(const ModelDescription& model, const TensorCatalog& c
 Result<std::unique_ptr<Plan::Implementation>> PlanCompiler::compile() {
   const TensorParallel group = plan_->options.tensor_parallel;
   if (group.size < 1 || group.rank < 0 || group.rank >= group.size) {
-    return fail(ErrorCode::kInvalidArgument,
-                fmt::format("tensor parallel rank {} of {}: expected 0 <= rank < size", group.rank, group.size));
+    return fail(
+        ErrorCode::kInvalidArgument,
+        fmt::format("tensor parallel rank {} of {}: expected 0 <= rank < size", group.rank, group.size));
   }
   for (const ParameterDescription& parameter : model_.parameters) LW_TRY(add_parameter(parameter));
   add_aliases();
@@ -91,23 +108,27 @@ Status PlanCompiler::add_parameter(const ParameterDescription& parameter) {
     return {};
   }
   LW_ASSIGN(const ParameterCut cut, cut_parameter(parameter, plan_->options.tensor_parallel));
-  const bool stored = scheme.quantizes() && plan_->options.quantization.quantization_case() == QuantizationCase::kOffline;
+  const bool stored =
+      scheme.quantizes() && plan_->options.quantization.quantization_case() == QuantizationCase::kOffline;
   return stored ? add_stored(parameter, cut, scheme) : add_quantized_here(parameter, cut, scheme);
 }
 
 Result<Scheme> PlanCompiler::scheme_of(const ParameterDescription& parameter) const {
   const ModuleKind kind = kind_of(parameter.role);
   if (parameter.rank == 1 || kind == ModuleKind::kOther) return Scheme{};
-  // A tied head is told by its own name: that it reads the embedding's tensor is no concern of the configuration.
-  if (kind == ModuleKind::kHead) return plan_->options.quantization.scheme_for(module_of(parameter.name), kind);
-  LW_ASSIGN(const Scheme first, plan_->options.quantization.scheme_for(module_of(parameter.members[0].name), kind));
+  // A tied head is told by its own name: that it reads the embedding's tensor is no concern of the
+  // configuration.
+  if (kind == ModuleKind::kHead)
+    return plan_->options.quantization.scheme_for(module_of(parameter.name), kind);
+  LW_ASSIGN(const Scheme first,
+            plan_->options.quantization.scheme_for(module_of(parameter.members[0].name), kind));
   for (const Member& member : parameter.members) {
     LW_ASSIGN(const Scheme scheme, plan_->options.quantization.scheme_for(module_of(member.name), kind));
     if (scheme == first) continue;
     return fail(ErrorCode::kInvalidArgument,
-                fmt::format("{}: its fused members must have one scheme, but {} has {} and {} has {}", parameter.name,
-                            module_of(parameter.members[0].name), to_string(first), module_of(member.name),
-                            to_string(scheme)),
+                fmt::format("{}: its fused members must have one scheme, but {} has {} and {} has {}",
+                            parameter.name, module_of(parameter.members[0].name), to_string(first),
+                            module_of(member.name), to_string(scheme)),
                 {parameter.members[0].name, member.name});
   }
   return first;
@@ -125,15 +146,18 @@ Result<TensorFacts> PlanCompiler::facts_of(const std::string& name, const std::s
     if (primary != name) continue;
     if (const auto found = catalog_.find(alias); found != catalog_.end()) return found->second;
   }
-  return fail(ErrorCode::kMissingTensor, fmt::format("tensor {} is missing: {} needs it", name, needed_by), {name});
+  return fail(ErrorCode::kMissingTensor, fmt::format("tensor {} is missing: {} needs it", name, needed_by),
+              {name});
 }
 
-Result<int32_t> PlanCompiler::add_source(const std::string& name, const Shape& expected, const std::string& parameter) {
+Result<int32_t> PlanCompiler::add_source(const std::string& name, const Shape& expected,
+                                         const std::string& parameter) {
   if (const int32_t known = plan_->find_source(name); known >= 0) return known;
   LW_ASSIGN(const TensorFacts facts, facts_of(name, parameter));
   if (facts.shape != expected) {
     return fail(ErrorCode::kWrongShape,
-                fmt::format("tensor {}: expected shape {}, got {}", name, to_string(expected), to_string(facts.shape)),
+                fmt::format("tensor {}: expected shape {}, got {}", name, to_string(expected),
+                            to_string(facts.shape)),
                 {name});
   }
   Source source;
@@ -149,10 +173,15 @@ Result<int32_t> PlanCompiler::add_source(const std::string& name, const Shape& e
   return index;
 }
 
-int32_t PlanCompiler::add_planned(const ParameterDescription& parameter, KernelFormat format, const ParameterCut& cut) {
+int32_t PlanCompiler::add_planned(const ParameterDescription& parameter, KernelFormat format,
+                                  const ParameterCut& cut) {
   const auto index = static_cast<int32_t>(plan_->parameters.size());
   plan_->roles[role_key(parameter.role, parameter.layer)] = index;
-  plan_->parameters.push_back({parameter.name, parameter.role, parameter.layer, planned_shape(parameter, cut), {},
+  plan_->parameters.push_back({parameter.name,
+                               parameter.role,
+                               parameter.layer,
+                               planned_shape(parameter, cut),
+                               {},
                                std::make_shared<const KernelFormat>(std::move(format))});
   plan_->cuts.push_back(parameter.cut);
   std::vector<int32_t> members;
@@ -171,7 +200,8 @@ Status PlanCompiler::add_quantized_here(const ParameterDescription& parameter, c
                             to_string(first.dtype)),
                 {parameter.members[0].name});
   }
-  const int32_t index = add_planned(parameter, make_kernel_format(scheme, first.dtype, cut_shape(parameter, cut)), cut);
+  const int32_t index =
+      add_planned(parameter, make_kernel_format(scheme, first.dtype, cut_shape(parameter, cut)), cut);
   const KernelFormat& format = *plan_->parameters[index].format;
   int32_t member_index = 0;
   int64_t matrix = 0;
@@ -216,7 +246,8 @@ void PlanCompiler::finish() {
   for (size_t i = 0; i < plan_->parameters.size(); ++i) {
     PlannedParameter& parameter = plan_->parameters[i];
     plan_->live_bytes += (parameter.format->bytes + kSlotAlignment - 1) / kSlotAlignment * kSlotAlignment;
-    for (const int32_t source : plan_->parameter_sources[i]) parameter.sources.push_back(plan_->sources[source].name);
+    for (const int32_t source : plan_->parameter_sources[i])
+      parameter.sources.push_back(plan_->sources[source].name);
   }
   for (const Source& source : plan_->sources) {
     if (source.alias_of < 0) plan_->source_bytes += source.bytes;

@@ -17,10 +17,11 @@ class PlanCompiler {
 
  private:
   Status add_parameter(const ParameterDescription& parameter);
-  Status add_quantized_here(const ParameterDescription& parameter, const ParameterCut& cut, const Scheme& scheme);
+  Status add_quantized_here(const ParameterDescription& parameter, const ParameterCut& cut,
+                            const Scheme& scheme);
   Status add_stored(const ParameterDescription& parameter, const ParameterCut& cut, const Scheme& scheme);
-  Status add_stored_member(const ParameterDescription& parameter, const Member& member, int32_t parameter_index,
-                           const std::vector<Segment>& segments);
+  Status add_stored_member(const ParameterDescription& parameter, const Member& member,
+                           int32_t parameter_index, const std::vector<Segment>& segments);
   bool shares_embedding(const ParameterDescription& parameter, const Scheme& scheme) const;
   void add_aliases();
   void finish();

@@ -11,15 +11,15 @@
 
 namespace liveweight {
 
-// Rows of a checkpoint tensor that are copied as they are into a part of a slot. Bytes are counted from the slot's
-// first byte; `elements` are the checkpoint tensor's.
+// Rows of a checkpoint tensor that are copied as they are into a part of a slot. Bytes are counted from the
+// slot's first byte; `elements` are the checkpoint tensor's.
 struct CopySpan {
   int64_t source_row = 0;
   int64_t rows = 0;
   int64_t source_col = 0;
   int64_t cols = 0;
-  uint64_t offset = 0;      // of the first element's byte
-  int64_t row_bytes = 0;    // from row to row in the slot
+  uint64_t offset = 0;    // of the first element's byte
+  int64_t row_bytes = 0;  // from row to row in the slot
 };
 
 enum class TargetKind : uint8_t {
@@ -33,10 +33,10 @@ struct Target {
   TargetKind kind = TargetKind::kQuantize;
   int32_t parameter = 0;
   int32_t matrix = 0;
-  std::vector<Segment> segments;    // kQuantize: the parameter's segments that this tensor fills
-  std::vector<CopySpan> spans;      // kCopy, kUnpackZero
-  std::vector<int64_t> expected;    // kExpectShape
-  int64_t tile_rows = 1;            // kQuantize: the unit, in rows and columns of the checkpoint tensor
+  std::vector<Segment> segments;  // kQuantize: the parameter's segments that this tensor fills
+  std::vector<CopySpan> spans;    // kCopy, kUnpackZero
+  std::vector<int64_t> expected;  // kExpectShape
+  int64_t tile_rows = 1;          // kQuantize: the unit, in rows and columns of the checkpoint tensor
   int64_t tile_cols = 1;
   bool held = false;  // quantized only when every member of the matrix is there: one scale for all of it
 };
@@ -57,8 +57,9 @@ struct Plan::Implementation {
   ModelConfig config;
   PlanOptions options;
   std::vector<PlannedParameter> parameters;
-  std::vector<Cut> cuts;                                // by parameter
-  std::vector<std::vector<int32_t>> segment_members;    // by parameter: which member of a matrix each segment is cut from
+  std::vector<Cut> cuts;  // by parameter
+  std::vector<std::vector<int32_t>>
+      segment_members;  // by parameter: which member of a matrix each segment is cut from
   std::vector<Source> sources;
   std::unordered_map<std::string, int32_t> source_index;
   std::vector<std::vector<int32_t>> parameter_sources;  // by parameter: sources that fill it

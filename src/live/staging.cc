@@ -12,7 +12,8 @@
 namespace liveweight {
 namespace {
 
-constexpr int64_t kJobBytes = 512 << 10;  // of source: small enough to share out evenly, large enough to cost no overhead
+constexpr int64_t kJobBytes =
+    512 << 10;  // of source: small enough to share out evenly, large enough to cost no overhead
 
 // Part of a queued piece, for one target: whole units, about kJobBytes of them.
 struct Job {
@@ -37,7 +38,9 @@ void split(const Source& source, const Target& target, const Piece& piece, const
 float last_element(const Source& source, const std::vector<HeldPiece>& pieces, int32_t index) {
   for (const HeldPiece& held : pieces) {
     const Piece& piece = held.piece;
-    if (held.source != index || piece.row + piece.rows != source.rows || piece.col + piece.cols != source.cols) continue;
+    if (held.source != index || piece.row + piece.rows != source.rows ||
+        piece.col + piece.cols != source.cols)
+      continue;
     return load_high_precision(source.dtype, element_at(source, piece, source.rows - 1, source.cols - 1), 0);
   }
   return 0;
@@ -46,7 +49,10 @@ float last_element(const Source& source, const std::vector<HeldPiece>& pieces, i
 }  // namespace
 
 Staging::Staging(const Plan::Implementation& plan, SlotOf slot_of, uint64_t budget_bytes)
-    : plan_(plan), slot_of_(std::move(slot_of)), meter_(budget_bytes), partial_units_(meter_),
+    : plan_(plan),
+      slot_of_(std::move(slot_of)),
+      meter_(budget_bytes),
+      partial_units_(meter_),
       held_matrices_(plan, meter_) {}
 
 Status Staging::put(int32_t source, const Piece& piece) {
@@ -105,8 +111,8 @@ Status Staging::compare_alias(const HeldPiece& alias) const {
   });
   if (queued == queued_.end()) {
     return fail(ErrorCode::kUnsupported,
-                fmt::format("tensor {}: it is another name of {}; send one of the two, or borrow both", name.name,
-                            primary.name),
+                fmt::format("tensor {}: it is another name of {}; send one of the two, or borrow both",
+                            name.name, primary.name),
                 {name.name, primary.name});
   }
   const Piece& piece = alias.piece;

@@ -1,5 +1,5 @@
-// Carries an update's pieces into the next slots: at once where they are only lent for the call, by all threads together
-// where they are borrowed. Knows nothing of versions. Thread-safe but for `run`.
+// Carries an update's pieces into the next slots: at once where they are only lent for the call, by all
+// threads together where they are borrowed. Knows nothing of versions. Thread-safe but for `run`.
 #pragma once
 
 #include <functional>

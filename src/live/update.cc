@@ -17,7 +17,9 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
 
 }  // namespace
 
@@ -29,28 +31,39 @@ Update& Update::operator=(Update&& other) noexcept {
   return *this;
 }
 
-Update::~Update() { abort(); }
+Update::~Update() {
+  abort();
+}
 
 Status Update::put(std::string_view name, const TensorView& tensor) {
-  return implementation_->take(name, false, [&](const Source& source) { return whole_pieces(source, tensor); });
+  return implementation_->take(name, false,
+                               [&](const Source& source) { return whole_pieces(source, tensor); });
 }
 
 Status Update::put(std::string_view name, const TensorView& piece, const Region& region) {
-  return implementation_->take(name, false, [&](const Source& source) { return region_pieces(source, piece, region); });
+  return implementation_->take(name, false,
+                               [&](const Source& source) { return region_pieces(source, piece, region); });
 }
 
 Status Update::put_flat(std::string_view name, const TensorView& piece, int64_t first_element) {
-  return implementation_->take(name, false,
-                               [&](const Source& source) { return flat_pieces(source, piece, first_element); });
+  return implementation_->take(
+      name, false, [&](const Source& source) { return flat_pieces(source, piece, first_element); });
 }
 
 Status Update::borrow(std::string_view name, const TensorView& tensor) {
-  return implementation_->take(name, true, [&](const Source& source) { return whole_pieces(source, tensor); });
+  return implementation_->take(name, true,
+                               [&](const Source& source) { return whole_pieces(source, tensor); });
 }
 
-Status Update::stage() { return implementation_->stage(); }
-Status Update::prepare() { return implementation_->prepare(); }
-Result<UpdateReport> Update::commit() { return implementation_->commit(); }
+Status Update::stage() {
+  return implementation_->stage();
+}
+Status Update::prepare() {
+  return implementation_->prepare();
+}
+Result<UpdateReport> Update::commit() {
+  return implementation_->commit();
+}
 
 void Update::abort() {
   if (implementation_) implementation_->close();
@@ -62,8 +75,11 @@ Status Update::Implementation::take(std::string_view name, bool borrowed, const 
   return status ? status : fail_with(std::move(status).error());
 }
 
-Status Update::Implementation::take_pieces(const std::string& name, bool borrowed, const PiecesOf& pieces_of) {
-  if (prepared) return fail(ErrorCode::kFailedState, fmt::format("tensor {}: the update is prepared already", name), {name});
+Status Update::Implementation::take_pieces(const std::string& name, bool borrowed,
+                                           const PiecesOf& pieces_of) {
+  if (prepared)
+    return fail(ErrorCode::kFailedState, fmt::format("tensor {}: the update is prepared already", name),
+                {name});
   LW_ASSIGN(const int32_t index, coverage->find(name));
   const Source& source = model.tables().sources[index];
   LW_ASSIGN(const std::vector<Piece> pieces, pieces_of(source));
@@ -131,15 +147,17 @@ Status Update::Implementation::prepare() {
 Status Update::Implementation::prove() {
   if (model.plan->mode() == CommitMode::kInPlace) {
     if (options.expected_digest) {
-      return fail(ErrorCode::kUnsupported, "expected_digest: in the mode in_place it cannot be checked before the commit");
+      return fail(ErrorCode::kUnsupported,
+                  "expected_digest: in the mode in_place it cannot be checked before the commit");
     }
     return staging->check();
   }
   if (!options.expected_digest) return {};
   const Digest digest = digest_of_slots(*model.plan, next_slots()).model;
   if (digest == *options.expected_digest) return {};
-  return fail(ErrorCode::kDigestMismatch, fmt::format("expected the model's digest after the update to be {}, got {}",
-                                                      options.expected_digest->hex(), digest.hex()));
+  return fail(ErrorCode::kDigestMismatch,
+              fmt::format("expected the model's digest after the update to be {}, got {}",
+                          options.expected_digest->hex(), digest.hex()));
 }
 
 std::vector<const std::byte*> Update::Implementation::next_slots() const {
@@ -156,7 +174,7 @@ Result<UpdateReport> Update::Implementation::commit() {
   std::unique_lock lock(model.mutex);
   Status status = model.plan->mode() == CommitMode::kFlip ? commit_flip() : commit_fenced();
   lock.unlock();
-  if (!status) return fail_with(std::move(status).error());
+  if (!status) return tl::unexpected(fail_with(std::move(status).error()).error());
   report.commit_seconds = seconds_since(start);
   report.tensors = coverage->tensors();
   report.source_bytes = coverage->source_bytes();
@@ -168,7 +186,8 @@ Result<UpdateReport> Update::Implementation::commit() {
   return report;
 }
 
-void Update::Implementation::fill_next_table(Snapshot::State& next, const std::vector<const std::byte*>& slots) {
+void Update::Implementation::fill_next_table(Snapshot::State& next,
+                                             const std::vector<const std::byte*>& slots) {
   const uint64_t number = model.versions.next_number();
   std::vector<uint64_t> versions(slots.size(), number);
   for (size_t p = 0; p < slots.size(); ++p) {
@@ -212,7 +231,8 @@ Status Update::Implementation::commit_fenced() {
   return {};
 }
 
-void Update::Implementation::finish_commit(const Snapshot::State& next, bool can_roll_back, Clock::time_point start) {
+void Update::Implementation::finish_commit(const Snapshot::State& next, bool can_roll_back,
+                                           Clock::time_point start) {
   report.pause_us = seconds_since(start) * 1e6;
   report.version = model.versions.version_of(&next);
   model.previous_valid = can_roll_back;
@@ -249,7 +269,8 @@ void Update::Implementation::close() {
   std::lock_guard error_lock(error_mutex);
   if (!error) {
     error = Error{committed ? ErrorCode::kFailedState : ErrorCode::kAborted,
-                  committed ? "the update is committed already" : "the update was aborted", {}};
+                  committed ? "the update is committed already" : "the update was aborted",
+                  {}};
   }
 }
 

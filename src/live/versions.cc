@@ -7,7 +7,8 @@ namespace {
 
 constexpr std::chrono::microseconds kPoll{20};
 
-// Readers hold a table for a step, milliseconds: polling costs nothing beside that, and needs no lock on their side.
+// Readers hold a table for a step, milliseconds: polling costs nothing beside that, and needs no lock on
+// their side.
 template <typename Condition>
 bool wait_until(std::chrono::milliseconds timeout, const Condition& condition) {
   const auto deadline = std::chrono::steady_clock::now() + timeout;
@@ -34,9 +35,13 @@ Snapshot::State* Versions::enter() {
   }
 }
 
-void Versions::leave(Snapshot::State& state) { --state.readers; }
+void Versions::leave(Snapshot::State& state) {
+  --state.readers;
+}
 
-Snapshot::State& Versions::other() { return current_.load() == &states_[0] ? states_[1] : states_[0]; }
+Snapshot::State& Versions::other() {
+  return current_.load() == &states_[0] ? states_[1] : states_[0];
+}
 
 bool Versions::wait_for_readers(const Snapshot::State& state, std::chrono::milliseconds timeout) const {
   return wait_until(timeout, [&] { return state.readers.load() == 0; });
@@ -55,7 +60,9 @@ void Versions::open_gate() {
   gate_shut_.notify_all();
 }
 
-void Versions::publish(Snapshot::State* next) { current_.store(next); }
+void Versions::publish(Snapshot::State* next) {
+  current_.store(next);
+}
 
 Version Versions::version_of(const Snapshot::State* state) const {
   std::lock_guard lock(label_mutex_);

@@ -1,7 +1,8 @@
-// Two binding tables, which of them is current, and who reads them. The protocol, in the order that makes it safe:
-// a reader counts itself in on the current table, then looks whether the table still is the current one (if not, it
-// counts itself out and tries again); a writer publishes the other table, and touches what the old one points at only
-// after its count has been zero. Both sides are sequentially consistent, so one of them always sees the other.
+// Two binding tables, which of them is current, and who reads them. The protocol, in the order that makes it
+// safe: a reader counts itself in on the current table, then looks whether the table still is the current one
+// (if not, it counts itself out and tries again); a writer publishes the other table, and touches what the
+// old one points at only after its count has been zero. Both sides are sequentially consistent, so one of
+// them always sees the other.
 #pragma once
 
 #include <atomic>
@@ -24,7 +25,8 @@ class Versions {
   Snapshot::State* enter();
   static void leave(Snapshot::State& state);
 
-  // For the one writer. `other` is not the current table; nobody may read what it points at once its readers are gone.
+  // For the one writer. `other` is not the current table; nobody may read what it points at once its readers
+  // are gone.
   Snapshot::State* current() const { return current_.load(); }
   Snapshot::State& other();
   bool wait_for_readers(const Snapshot::State& state, std::chrono::milliseconds timeout) const;

@@ -10,7 +10,9 @@ namespace {
 constexpr size_t kLargestConfig = 16 << 20;
 constexpr int kDeepestNesting = 32;
 
-bool is_quantized_by_default(ModuleKind kind) { return kind == ModuleKind::kLinear || kind == ModuleKind::kExpert; }
+bool is_quantized_by_default(ModuleKind kind) {
+  return kind == ModuleKind::kLinear || kind == ModuleKind::kExpert;
+}
 
 // Refuses nesting that a recursive parser would pay for with its stack.
 bool nests_too_deep(std::string_view json) {
@@ -31,10 +33,12 @@ ParsedRules parse_rules(const Json& config) {
   if (name == "fp8") return parse_fp8_rules(config);
   if (name == "compressed-tensors") return parse_compressed_tensors_rules(config);
   if (name == "torchao") return parse_torchao_rules(config);
-  return fail(ErrorCode::kUnsupported,
-              fmt::format("quantization_config.quant_method: {} is not supported; known are fp8, compressed-tensors and "
-                          "torchao",
-                          name));
+  return fail(
+      ErrorCode::kUnsupported,
+      fmt::format(
+          "quantization_config.quant_method: {} is not supported; known are fp8, compressed-tensors and "
+          "torchao",
+          name));
 }
 
 }  // namespace
@@ -49,18 +53,20 @@ QuantizationConfig::QuantizationConfig() : rules_(std::make_shared<const Rules>(
 QuantizationConfig QuantizationConfig::uniform(const Scheme& scheme) {
   QuantizationConfig config;
   if (!scheme.quantizes()) return config;
-  config.rules_ = std::make_shared<const Rules>(
-      Rules{QuantizationCase::kOnline, "online", {}, scheme, scheme});
+  config.rules_ =
+      std::make_shared<const Rules>(Rules{QuantizationCase::kOnline, "online", {}, scheme, scheme});
   return config;
 }
 
 Result<QuantizationConfig> QuantizationConfig::parse(std::string_view text) {
   if (text.size() > kLargestConfig || nests_too_deep(text)) {
-    return fail(ErrorCode::kInvalidArgument, "quantization_config: expected a small JSON object, got one too large or deep");
+    return fail(ErrorCode::kInvalidArgument,
+                "quantization_config: expected a small JSON object, got one too large or deep");
   }
   const Json json = Json::parse(text, nullptr, false);
   if (!json.is_object()) {
-    return fail(ErrorCode::kInvalidArgument, "quantization_config: expected a JSON object, got something else");
+    return fail(ErrorCode::kInvalidArgument,
+                "quantization_config: expected a JSON object, got something else");
   }
   const auto nested = json.find("quantization_config");
   LW_ASSIGN(Rules rules, parse_rules(nested != json.end() && nested->is_object() ? *nested : json));
@@ -69,8 +75,12 @@ Result<QuantizationConfig> QuantizationConfig::parse(std::string_view text) {
   return config;
 }
 
-QuantizationCase QuantizationConfig::quantization_case() const { return rules_->quantization_case; }
-std::string QuantizationConfig::method() const { return rules_->method; }
+QuantizationCase QuantizationConfig::quantization_case() const {
+  return rules_->quantization_case;
+}
+std::string QuantizationConfig::method() const {
+  return rules_->method;
+}
 
 Result<Scheme> QuantizationConfig::scheme_for(const std::string& module, ModuleKind kind) const {
   if (kind == ModuleKind::kOther) return Scheme{};
@@ -93,7 +103,8 @@ Result<ModulePattern> ModulePattern::parse(std::string_view entry) {
 
 Result<bool> ModulePattern::fits(const std::string& module, ModuleKind kind) const {
   if (regex_) return regex_->matches_at_start(module);
-  if (text_ == "Linear") return kind == ModuleKind::kLinear || kind == ModuleKind::kExpert || kind == ModuleKind::kHead;
+  if (text_ == "Linear")
+    return kind == ModuleKind::kLinear || kind == ModuleKind::kExpert || kind == ModuleKind::kHead;
   if (module == text_ || module.starts_with(text_ + ".")) return true;
   return module.ends_with("." + text_);
 }

@@ -12,7 +12,8 @@ Result<Scheme> scheme_at(const Json& value, const std::string& field) {
   if (value.is_null()) return Scheme{};
   if (!value.is_string()) return bad_field(field, "a scheme's name or null", value);
   auto scheme = parse_scheme(value.get_ref<const std::string&>());
-  if (!scheme) scheme.error().message = fmt::format("quantization_config.{}: {}", field, scheme.error().message);
+  if (!scheme)
+    scheme.error().message = fmt::format("quantization_config.{}: {}", field, scheme.error().message);
   return scheme;
 }
 
@@ -60,8 +61,8 @@ Result<Element> element_of(const Json& weights) {
   if (type == "int" && bits == 8) return Element::kInt8;
   if (type == "int" && bits == 4) return Element::kInt4;
   return fail(ErrorCode::kUnsupported,
-              fmt::format("quantization_config.config_groups.weights: {} bits of type {} are not supported", bits.dump(),
-                          type.empty() ? "(none)" : type));
+              fmt::format("quantization_config.config_groups.weights: {} bits of type {} are not supported",
+                          bits.dump(), type.empty() ? "(none)" : type));
 }
 
 Result<Scheme> compressed_scheme(const Json& weights) {
@@ -73,14 +74,16 @@ Result<Scheme> compressed_scheme(const Json& weights) {
     LW_ASSIGN(scheme.size, positive(weights.value("group_size", Json()), "config_groups.weights.group_size"));
   }
   if (scheme.granularity == Granularity::kBlock) {
-    LW_ASSIGN(scheme.size, block_edge(weights.value("block_structure", Json()), "config_groups.weights.block_structure"));
+    LW_ASSIGN(scheme.size,
+              block_edge(weights.value("block_structure", Json()), "config_groups.weights.block_structure"));
   }
   const bool symmetric = flag(weights, "symmetric", true);
   scheme.profile = symmetric ? Profile::kCompressedTensors : Profile::kCompressedTensorsAsymmetric;
   const bool int4 = scheme.element == Element::kInt4;
   if (int4 != (scheme.granularity == Granularity::kGroup) || (!symmetric && !int4)) {
     return fail(ErrorCode::kUnsupported,
-                "quantization_config.config_groups.weights: supported are 8 bits by tensor, channel or block, and int4 by "
+                "quantization_config.config_groups.weights: supported are 8 bits by tensor, channel or "
+                "block, and int4 by "
                 "group; only int4 may be asymmetric");
   }
   return scheme;
@@ -100,11 +103,14 @@ Status add_group(const std::string& name, const Json& group, Rules& rules) {
   return {};
 }
 
-// torchao writes a granularity as {"_type": "PerRow", ...}, a list of those (activation, weight), or an index.
+// torchao writes a granularity as {"_type": "PerRow", ...}, a list of those (activation, weight), or an
+// index.
 Granularity torchao_granularity(const Json& data) {
   Json value = data.value("granularity", Json());
   if (value.is_array() && !value.empty()) value = value.back();
-  const std::string type = value.is_object() ? text_at(value, "_type") : value.is_string() ? value.get<std::string>() : "";
+  const std::string type = value.is_object()   ? text_at(value, "_type")
+                           : value.is_string() ? value.get<std::string>()
+                                               : "";
   if (type.find("PerTensor") != std::string::npos) return Granularity::kTensor;
   if (type.find("PerBlock") != std::string::npos) return Granularity::kBlock;
   return Granularity::kRow;
@@ -119,20 +125,23 @@ Result<Scheme> torchao_scheme(const Json& config) {
   if (config.is_null()) return Scheme{};
   if (!config.is_object()) return bad_field("quant_type", "a torchao configuration", config);
   const std::string type = text_at(config, "_type");
-  const Json data = config.contains("_data") && config["_data"].is_object() ? config["_data"] : Json::object();
+  const Json data =
+      config.contains("_data") && config["_data"].is_object() ? config["_data"] : Json::object();
   if (type.starts_with("Int8WeightOnly") || type.starts_with("Int8DynamicActivationInt8Weight")) {
     return Scheme{Element::kInt8, Granularity::kRow, 0, Profile::kTorchao};
   }
   if (type.starts_with("Float8WeightOnly") || type.starts_with("Float8DynamicActivationFloat8Weight")) {
     const Granularity granularity = torchao_granularity(data);
-    return Scheme{Element::kE4M3, granularity, granularity == Granularity::kBlock ? 128 : 0, Profile::kTorchao};
+    return Scheme{Element::kE4M3, granularity, granularity == Granularity::kBlock ? 128 : 0,
+                  Profile::kTorchao};
   }
   if (type.starts_with("Int4WeightOnly")) {
     LW_ASSIGN(const int64_t size, torchao_group(data, "group_size", 128));
     return Scheme{Element::kInt4, Granularity::kGroup, size, Profile::kTorchao};
   }
   return fail(ErrorCode::kUnsupported,
-              fmt::format("quantization_config.quant_type: torchao's {} is not supported", type.empty() ? "(none)" : type));
+              fmt::format("quantization_config.quant_type: torchao's {} is not supported",
+                          type.empty() ? "(none)" : type));
 }
 
 // Names first, then patterns, then `_default`: torchao's own order of precedence.
@@ -177,8 +186,8 @@ ParsedRules parse_online_rules(const Json& config) {
 ParsedRules parse_fp8_rules(const Json& config) {
   Rules rules;
   rules.method = "fp8";
-  rules.quantization_case =
-      flag(config, "is_checkpoint_fp8_serialized", true) ? QuantizationCase::kOffline : QuantizationCase::kOnline;
+  rules.quantization_case = flag(config, "is_checkpoint_fp8_serialized", true) ? QuantizationCase::kOffline
+                                                                               : QuantizationCase::kOnline;
   LW_TRY(add_ignored(config, "modules_to_not_convert", rules));
   LW_TRY(add_ignored(config, "ignored_layers", rules));
   const Json block = config.value("weight_block_size", Json());
@@ -200,8 +209,9 @@ ParsedRules parse_compressed_tensors_rules(const Json& config) {
   Rules rules;
   rules.method = "compressed-tensors";
   const std::string status = text_at(config, "quantization_status");
-  rules.quantization_case =
-      status.empty() || status == "compressed" || status == "frozen" ? QuantizationCase::kOffline : QuantizationCase::kOnline;
+  rules.quantization_case = status.empty() || status == "compressed" || status == "frozen"
+                                ? QuantizationCase::kOffline
+                                : QuantizationCase::kOnline;
   LW_TRY(add_ignored(config, "ignore", rules));
   const Json groups = config.value("config_groups", Json());
   if (!groups.is_object() || groups.empty()) return bad_field("config_groups", "an object of groups", groups);
@@ -212,8 +222,9 @@ ParsedRules parse_compressed_tensors_rules(const Json& config) {
 ParsedRules parse_torchao_rules(const Json& config) {
   Rules rules;
   rules.method = "torchao";
-  rules.quantization_case = flag(config, "is_checkpoint_torchao_serialized", false) ? QuantizationCase::kOffline
-                                                                                    : QuantizationCase::kOnline;
+  rules.quantization_case = flag(config, "is_checkpoint_torchao_serialized", false)
+                                ? QuantizationCase::kOffline
+                                : QuantizationCase::kOnline;
   LW_TRY(add_ignored(config, "modules_to_not_convert", rules));
   const Json type = config.value("quant_type", Json());
   if (!type.is_object()) return bad_field("quant_type", "an object with `default`", type);
@@ -221,9 +232,11 @@ ParsedRules parse_torchao_rules(const Json& config) {
   const std::string name = chosen.is_object() ? text_at(chosen, "_type") : "";
   if (name == "FqnToConfig" || name == "ModuleFqnToConfig") {
     const Json data = chosen.value("_data", Json::object());
-    Json by_name = data.is_object() ? data.value(name == "FqnToConfig" ? "fqn_to_config" : "module_fqn_to_config", Json())
-                                    : Json();
-    if (!by_name.is_object()) return bad_field("quant_type.default._data", "an object of configuration by name", data);
+    Json by_name = data.is_object()
+                       ? data.value(name == "FqnToConfig" ? "fqn_to_config" : "module_fqn_to_config", Json())
+                       : Json();
+    if (!by_name.is_object())
+      return bad_field("quant_type.default._data", "an object of configuration by name", data);
     LW_TRY(add_by_name(by_name, rules));
     return rules;
   }

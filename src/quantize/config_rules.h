@@ -11,8 +11,8 @@
 
 namespace liveweight {
 
-// A module's exact name, a name that it lies below, its last component, a `re:` pattern (matched at the start, as
-// Python's re.match), or a class of modules ("Linear").
+// A module's exact name, a name that it lies below, its last component, a `re:` pattern (matched at the
+// start, as Python's re.match), or a class of modules ("Linear").
 class ModulePattern {
  public:
   static Result<ModulePattern> parse(std::string_view entry);

@@ -9,14 +9,20 @@ namespace {
 
 constexpr uint64_t kPartAlignment = 64;
 
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+int64_t ceil_div(int64_t a, int64_t b) {
+  return (a + b - 1) / b;
+}
 
 DType code_dtype(const Scheme& scheme, DType source) {
   switch (scheme.element) {
-    case Element::kHighPrecision: return source;
-    case Element::kInt8: return DType::kI8;
-    case Element::kInt4: return DType::kU8;
-    case Element::kE4M3: return DType::kF8E4M3;
+    case Element::kHighPrecision:
+      return source;
+    case Element::kInt8:
+      return DType::kI8;
+    case Element::kInt4:
+      return DType::kU8;
+    case Element::kE4M3:
+      return DType::kF8E4M3;
   }
   return source;
 }
@@ -30,11 +36,15 @@ int64_t code_row_bytes(const Scheme& scheme, DType source, int64_t cols) {
 int64_t segment_scale_rows(const KernelFormat& format, const Segment& segment) {
   const int64_t edge = format.scheme.size;
   switch (format.scheme.granularity) {
-    case Granularity::kNone: return 0;
-    case Granularity::kTensor: return format.scale_per_segment ? 1 : 0;
+    case Granularity::kNone:
+      return 0;
+    case Granularity::kTensor:
+      return format.scale_per_segment ? 1 : 0;
     case Granularity::kRow:
-    case Granularity::kGroup: return segment.rows;
-    case Granularity::kBlock: return ceil_div(segment.source_row + segment.rows, edge) - segment.source_row / edge;
+    case Granularity::kGroup:
+      return segment.rows;
+    case Granularity::kBlock:
+      return ceil_div(segment.source_row + segment.rows, edge) - segment.source_row / edge;
   }
   return 0;
 }
@@ -88,8 +98,8 @@ KernelFormat make_kernel_format(const Scheme& scheme, DType source_dtype, CutSha
   return format;
 }
 
-KernelFormat make_stored_format(const Scheme& scheme, DType source_dtype, DType scale_dtype, bool has_zero_point,
-                                bool scale_per_segment, CutShape cut) {
+KernelFormat make_stored_format(const Scheme& scheme, DType source_dtype, DType scale_dtype,
+                                bool has_zero_point, bool scale_per_segment, CutShape cut) {
   KernelFormat format = make_format(scheme, source_dtype, scale_per_segment, std::move(cut));
   place_scales(format, scale_dtype, has_zero_point, DType::kI8);
   return format;
@@ -97,7 +107,8 @@ KernelFormat make_stored_format(const Scheme& scheme, DType source_dtype, DType 
 
 int64_t scale_columns(const KernelFormat& format) {
   const int64_t size = format.scheme.size;
-  if (format.scheme.granularity != Granularity::kGroup && format.scheme.granularity != Granularity::kBlock) return 1;
+  if (format.scheme.granularity != Granularity::kGroup && format.scheme.granularity != Granularity::kBlock)
+    return 1;
   if (format.cols == 0) return 0;
   return ceil_div(format.source_col + format.cols, size) - format.source_col / size;
 }

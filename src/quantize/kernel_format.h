@@ -1,9 +1,10 @@
-// The bytes of one parameter as a kernel reads them: codes, scales and zero points, and where each lies in the one
-// buffer (a slot) that holds them all.
+// The bytes of one parameter as a kernel reads them: codes, scales and zero points, and where each lies in
+// the one buffer (a slot) that holds them all.
 //
-// A parameter is `matrices` x [rows, cols]: one matrix, or one an expert, each cut from one or more source tensors and
-// possibly only a rank's part of them. Units (rows, groups, blocks) are laid over the *source* tensors, so the
-// quantized values do not depend on the cut: a block or group that a rank holds only in part has its scale there too.
+// A parameter is `matrices` x [rows, cols]: one matrix, or one an expert, each cut from one or more source
+// tensors and possibly only a rank's part of them. Units (rows, groups, blocks) are laid over the *source*
+// tensors, so the quantized values do not depend on the cut: a block or group that a rank holds only in part
+// has its scale there too.
 #pragma once
 
 #include <cstdint>
@@ -17,7 +18,7 @@ namespace liveweight {
 
 // Local rows that are consecutive rows of one source tensor. Blocks begin anew at each source.
 struct Segment {
-  int64_t row = 0;         // first local row (within a matrix)
+  int64_t row = 0;  // first local row (within a matrix)
   int64_t rows = 0;
   int64_t source_row = 0;  // of the first row, in its source tensor
   int64_t scale_row = 0;   // first row of the scale matrix (within a matrix)
@@ -39,14 +40,14 @@ struct KernelFormat {
   int64_t matrices = 1;
   int64_t rows = 0;
   int64_t cols = 0;
-  int64_t source_col = 0;   // of the first column, in the source tensor
-  int64_t source_cols = 0;  // columns of the source tensor, all ranks together
+  int64_t source_col = 0;          // of the first column, in the source tensor
+  int64_t source_cols = 0;         // columns of the source tensor, all ranks together
   bool scale_per_segment = false;  // offline per-tensor checkpoints: one scale a source, not one a matrix
   std::vector<Segment> segments;
-  Part data;        // codes: I8, F8_E4M3, or U8 holding two int4 codes (code + 8; the even element is the low nibble;
-                    // rows padded with zero bits to 4 bytes), or the source's dtype
-  Part scale;       // F32 or the source's dtype, as the profile stores it
-  Part zero_point;  // I8 or the source's dtype; absent in symmetric profiles
+  Part data;  // codes: I8, F8_E4M3, or U8 holding two int4 codes (code + 8; the even element is the low
+              // nibble; rows padded with zero bits to 4 bytes), or the source's dtype
+  Part scale;          // F32 or the source's dtype, as the profile stores it
+  Part zero_point;     // I8 or the source's dtype; absent in symmetric profiles
   uint64_t bytes = 0;  // of the slot
 };
 
@@ -61,9 +62,10 @@ struct CutShape {
 
 KernelFormat make_kernel_format(const Scheme& scheme, DType source_dtype, CutShape cut);
 
-// As the checkpoint stores it already quantized: the scale's (and an integer zero point's) dtype come from the file.
-KernelFormat make_stored_format(const Scheme& scheme, DType source_dtype, DType scale_dtype, bool has_zero_point,
-                                bool scale_per_segment, CutShape cut);
+// As the checkpoint stores it already quantized: the scale's (and an integer zero point's) dtype come from
+// the file.
+KernelFormat make_stored_format(const Scheme& scheme, DType source_dtype, DType scale_dtype,
+                                bool has_zero_point, bool scale_per_segment, CutShape cut);
 
 // Columns of the scale matrix: 1, or the groups or blocks that [source_col, source_col + cols) touches.
 int64_t scale_columns(const KernelFormat& format);

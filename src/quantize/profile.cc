@@ -9,7 +9,9 @@
 namespace liveweight {
 namespace {
 
-float smallest_normal(DType dtype) { return dtype == DType::kF16 ? 0x1p-14f : 0x1p-126f; }
+float smallest_normal(DType dtype) {
+  return dtype == DType::kF16 ? 0x1p-14f : 0x1p-126f;
+}
 
 float epsilon(DType dtype) {
   if (dtype == DType::kBF16) return 0x1p-7f;
@@ -114,23 +116,30 @@ ProfileRule block_profile(Profile profile) {
 
 ProfileRule profile_rule(const Scheme& scheme, DType source) {
   switch (scheme.profile) {
-    case Profile::kTorchao: return torchao(scheme, source);
-    case Profile::kTorchaoIntx: return torchao_intx(scheme, source);
-    case Profile::kTorchaoTinygemm: return torchao_tinygemm(source);
+    case Profile::kTorchao:
+      return torchao(scheme, source);
+    case Profile::kTorchaoIntx:
+      return torchao_intx(scheme, source);
+    case Profile::kTorchaoTinygemm:
+      return torchao_tinygemm(source);
     case Profile::kTorchaoFused: {
       ProfileRule rule;
       rule.divisor = 448.0f;
       rule.statistic_floor = 0x1p-9f;
       return rule;
     }
-    case Profile::kCompressedTensors: return compressed_tensors(scheme, source, true);
-    case Profile::kCompressedTensorsAsymmetric: return compressed_tensors(scheme, source, false);
+    case Profile::kCompressedTensors:
+      return compressed_tensors(scheme, source, true);
+    case Profile::kCompressedTensorsAsymmetric:
+      return compressed_tensors(scheme, source, false);
     case Profile::kPrimeRl:
     case Profile::kSlime:
     case Profile::kNemo:
-    case Profile::kVerl: return block_profile(scheme.profile);
+    case Profile::kVerl:
+      return block_profile(scheme.profile);
     case Profile::kNone:
-    case Profile::kVllm: return vllm(scheme);
+    case Profile::kVllm:
+      return vllm(scheme);
   }
   return {};
 }
@@ -156,7 +165,8 @@ void set_range(const ProfileRule& rule, DType T, const Extremes& extremes, UnitS
   unit.factor = scale;
   unit.zero = round_to(T, round(extremes.min + round(scale * 8)));
   unit.scale = round_to(T, scale);
-  unit.offset = rule.encoding == Encoding::kOffsetDivideRounded ? round(unit.zero - round(scale * 8)) : extremes.min;
+  unit.offset =
+      rule.encoding == Encoding::kOffsetDivideRounded ? round(unit.zero - round(scale * 8)) : extremes.min;
 }
 
 void set_range_with_zero(const ProfileRule& rule, DType T, const Extremes& extremes, UnitScale& unit) {
@@ -171,13 +181,19 @@ void set_range_with_zero(const ProfileRule& rule, DType T, const Extremes& extre
 // The number that is rounded to a code. NaN (zero times infinity, zero by zero) comes out as NaN.
 float to_code_space(const ProfileRule& rule, DType T, const UnitScale& unit, float x) {
   switch (rule.encoding) {
-    case Encoding::kDivide: return x / unit.factor;
+    case Encoding::kDivide:
+      return x / unit.factor;
     case Encoding::kMultiply:
-    case Encoding::kMultiplyFactor: return x * unit.factor;
-    case Encoding::kDivideRounded: return round_to(T, round_to(T, x / unit.factor) + unit.offset);
-    case Encoding::kMultiplyRounded: return round_to(T, x * unit.factor);
-    case Encoding::kOffsetDivide: return (x - unit.offset) / unit.factor;
-    case Encoding::kOffsetDivideRounded: return round_to(T, round_to(T, x - unit.offset) / unit.factor);
+    case Encoding::kMultiplyFactor:
+      return x * unit.factor;
+    case Encoding::kDivideRounded:
+      return round_to(T, round_to(T, x / unit.factor) + unit.offset);
+    case Encoding::kMultiplyRounded:
+      return round_to(T, x * unit.factor);
+    case Encoding::kOffsetDivide:
+      return (x - unit.offset) / unit.factor;
+    case Encoding::kOffsetDivideRounded:
+      return round_to(T, round_to(T, x - unit.offset) / unit.factor);
   }
   return 0;
 }
@@ -198,15 +214,24 @@ ProfileRule rule_for(const Scheme& scheme, DType source) {
 UnitScale make_unit_scale(const ProfileRule& rule, DType source, const Extremes& extremes) {
   UnitScale unit;
   switch (rule.form) {
-    case ScaleForm::kAmaxOverC: set_symmetric(rule, source, extremes.amax, unit); break;
+    case ScaleForm::kAmaxOverC:
+      set_symmetric(rule, source, extremes.amax, unit);
+      break;
     case ScaleForm::kCOverAmax:
-    case ScaleForm::kReciprocalAmaxTimesC: set_inverse(rule, extremes.amax, unit); break;
-    case ScaleForm::kRange: set_range(rule, source, extremes, unit); break;
-    case ScaleForm::kRangeWithZero: set_range_with_zero(rule, source, extremes, unit); break;
+    case ScaleForm::kReciprocalAmaxTimesC:
+      set_inverse(rule, extremes.amax, unit);
+      break;
+    case ScaleForm::kRange:
+      set_range(rule, source, extremes, unit);
+      break;
+    case ScaleForm::kRangeWithZero:
+      set_range_with_zero(rule, source, extremes, unit);
+      break;
   }
   if (rule.encoding == Encoding::kMultiply) unit.factor = 1.0f / unit.scale;
   if (rule.encoding == Encoding::kMultiplyRounded) unit.factor = round_to(source, 1.0f / unit.scale);
-  if (rule.encoding == Encoding::kDivide || rule.encoding == Encoding::kDivideRounded) unit.factor = unit.scale;
+  if (rule.encoding == Encoding::kDivide || rule.encoding == Encoding::kDivideRounded)
+    unit.factor = unit.scale;
   unit.finite = std::isfinite(unit.scale) && std::isfinite(unit.zero);
   return unit;
 }

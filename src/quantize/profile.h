@@ -1,6 +1,6 @@
-// The numerics of every profile, in one parametric form: how a unit's scale follows from its elements, and how an element
-// becomes a code. Plain data, so that the oracle and the vectorised code read the same rule. Where each rule comes from
-// is in docs/quantization.md.
+// The numerics of every profile, in one parametric form: how a unit's scale follows from its elements, and
+// how an element becomes a code. Plain data, so that the oracle and the vectorised code read the same rule.
+// Where each rule comes from is in docs/quantization.md.
 #pragma once
 
 #include "liveweight/dtype.h"
@@ -10,11 +10,11 @@ namespace liveweight {
 
 // What a scale is made of. In all of them `c` is ProfileRule::divisor.
 enum class ScaleForm : uint8_t {
-  kAmaxOverC,            // amax / c
-  kCOverAmax,            // f = c / amax, 1 where amax is 0; stored as 1 / f
-  kReciprocalAmaxTimesC, // f = (1 / amax) * c, 1 where amax is 0; stored as 1 / f
-  kRange,                // (max - min) / c; zero = min + 8 s
-  kRangeWithZero,        // the same with min <= 0 <= max; integer zero = rne(clamp(-8 - min / s))
+  kAmaxOverC,             // amax / c
+  kCOverAmax,             // f = c / amax, 1 where amax is 0; stored as 1 / f
+  kReciprocalAmaxTimesC,  // f = (1 / amax) * c, 1 where amax is 0; stored as 1 / f
+  kRange,                 // (max - min) / c; zero = min + 8 s
+  kRangeWithZero,         // the same with min <= 0 <= max; integer zero = rne(clamp(-8 - min / s))
 };
 
 // How an element x becomes the number that is rounded to a code. T rounds to the source's dtype.
@@ -35,9 +35,9 @@ struct ProfileRule {
   bool scale_in_source_dtype = false;  // every operation that forms the scale rounds to the source's dtype
   float statistic_floor = 0;           // amax, or max - min, is at least this
   float scale_floor = 0;
-  float zero_scale = 0;                // what a scale of 0 becomes
-  bool fill_edges = false;             // edge blocks count the tensor's last element for their amax
-  float lowest = 0;                    // of codes; for e4m3 -448 and 448
+  float zero_scale = 0;     // what a scale of 0 becomes
+  bool fill_edges = false;  // edge blocks count the tensor's last element for their amax
+  float lowest = 0;         // of codes; for e4m3 -448 and 448
   float highest = 0;
   DType scale_dtype = DType::kF32;
   bool integer_zero = false;
@@ -47,7 +47,8 @@ struct ProfileRule {
 // The rule of a scheme that quantizes, for elements of that dtype (BF16, F16 or F32).
 ProfileRule rule_for(const Scheme& scheme, DType source);
 
-// One unit's numbers. `scale` and `zero` are as stored (rounded to their dtype); `finite` tells whether they are.
+// One unit's numbers. `scale` and `zero` are as stored (rounded to their dtype); `finite` tells whether they
+// are.
 struct UnitScale {
   float scale = 0;
   float zero = 0;

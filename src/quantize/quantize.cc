@@ -7,7 +7,8 @@
 
 namespace liveweight {
 
-std::optional<QuantizeFault> quantize_box(const SourceBox& box, const SlotRegion& region, const TensorUnit& unit) {
+std::optional<QuantizeFault> quantize_box(const SourceBox& box, const SlotRegion& region,
+                                          const TensorUnit& unit) {
   return quantize_box_reference(box, region, unit);
 }
 
@@ -26,6 +27,8 @@ AmaxResult absolute_maximum(const SourceBox& box) {
   return result;
 }
 
-const char* quantize_target() { return "scalar"; }
+const char* quantize_target() {
+  return "scalar";
+}
 
 }  // namespace liveweight

@@ -16,7 +16,9 @@ struct Range {
   int64_t end = 0;
 };
 
-Range intersect(Range a, Range b) { return {std::max(a.begin, b.begin), std::min(a.end, b.end)}; }
+Range intersect(Range a, Range b) {
+  return {std::max(a.begin, b.begin), std::min(a.end, b.end)};
+}
 
 // One unit of the box, and the part of it that the region keeps, in source coordinates.
 struct Unit {
@@ -28,7 +30,10 @@ struct Unit {
 class ReferenceQuantizer {
  public:
   ReferenceQuantizer(const SourceBox& box, const SlotRegion& region, const TensorUnit& tensor)
-      : box_(box), region_(region), format_(*region.format), tensor_(tensor),
+      : box_(box),
+        region_(region),
+        format_(*region.format),
+        tensor_(tensor),
         rule_(rule_for(format_.scheme, box.dtype)) {}
 
   std::optional<QuantizeFault> run() {
@@ -48,9 +53,12 @@ class ReferenceQuantizer {
  private:
   int64_t unit_rows() const {
     switch (format_.scheme.granularity) {
-      case Granularity::kBlock: return format_.scheme.size;
-      case Granularity::kTensor: return std::numeric_limits<int64_t>::max() / 2;
-      default: return 1;
+      case Granularity::kBlock:
+        return format_.scheme.size;
+      case Granularity::kTensor:
+        return std::numeric_limits<int64_t>::max() / 2;
+      default:
+        return 1;
     }
   }
 
@@ -97,7 +105,8 @@ class ReferenceQuantizer {
   std::optional<QuantizeFault> copy(const Unit& unit) {
     const int64_t each = bits_of(box_.dtype) / 8;
     for (int64_t row = unit.kept_rows.begin; row < unit.kept_rows.end; ++row) {
-      const std::byte* from = box_.data + ((row - box_.row) * box_.stride + unit.kept_cols.begin - box_.col) * each;
+      const std::byte* from =
+          box_.data + ((row - box_.row) * box_.stride + unit.kept_cols.begin - box_.col) * each;
       std::memcpy(data_row(row) + (unit.kept_cols.begin - format_.source_col) * each, from,
                   static_cast<size_t>((unit.kept_cols.end - unit.kept_cols.begin) * each));
     }
@@ -134,9 +143,15 @@ class ReferenceQuantizer {
       const float x = at(row, col);
       const int64_t local = col - format_.source_col;
       switch (format_.scheme.element) {
-        case Element::kE4M3: data[local] = static_cast<std::byte>(encode_e4m3(rule_, box_.dtype, scale, x)); break;
-        case Element::kInt8: data[local] = static_cast<std::byte>(encode_integer(rule_, box_.dtype, scale, x)); break;
-        default: store_nibble(data, local, encode_integer(rule_, box_.dtype, scale, x) + 8); break;
+        case Element::kE4M3:
+          data[local] = static_cast<std::byte>(encode_e4m3(rule_, box_.dtype, scale, x));
+          break;
+        case Element::kInt8:
+          data[local] = static_cast<std::byte>(encode_integer(rule_, box_.dtype, scale, x));
+          break;
+        default:
+          store_nibble(data, local, encode_integer(rule_, box_.dtype, scale, x) + 8);
+          break;
       }
     }
   }

@@ -48,7 +48,8 @@ constexpr std::array<std::pair<Profile, std::string_view>, 12> kProfiles = {{
 }};
 
 const SchemeName* find_scheme(std::string_view name) {
-  const auto found = std::find_if(kSchemes.begin(), kSchemes.end(), [&](const SchemeName& s) { return s.name == name; });
+  const auto found =
+      std::find_if(kSchemes.begin(), kSchemes.end(), [&](const SchemeName& s) { return s.name == name; });
   return found == kSchemes.end() ? nullptr : &*found;
 }
 
@@ -72,9 +73,11 @@ std::optional<Profile> find_profile(std::string_view name) {
 Result<int64_t> parse_group(std::string_view text, std::string_view whole) {
   int64_t size = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), size);
-  if (error == std::errc() && end == text.data() + text.size() && size >= 1 && size <= kLargestGroup) return size;
-  return fail(ErrorCode::kInvalidArgument,
-              fmt::format("scheme {}: expected a group size from 1 to {}, got {}", whole, kLargestGroup, text));
+  if (error == std::errc() && end == text.data() + text.size() && size >= 1 && size <= kLargestGroup)
+    return size;
+  return fail(
+      ErrorCode::kInvalidArgument,
+      fmt::format("scheme {}: expected a group size from 1 to {}, got {}", whole, kLargestGroup, text));
 }
 
 Result<Profile> parse_profile(std::string_view text, const Scheme& scheme, std::string_view whole) {
@@ -82,9 +85,10 @@ Result<Profile> parse_profile(std::string_view text, const Scheme& scheme, std::
   const std::optional<Profile> profile = find_profile(text);
   if (profile && std::find(allowed.begin(), allowed.end(), *profile) != allowed.end()) return *profile;
   std::string names;
-  for (const Profile known : allowed) names += fmt::format("{}{}", names.empty() ? "" : ", ", to_string(known));
-  return fail(ErrorCode::kInvalidArgument,
-              fmt::format("scheme {}: expected a profile of {}, got {}", whole, names.empty() ? "none" : names, text));
+  for (const Profile known : allowed)
+    names += fmt::format("{}{}", names.empty() ? "" : ", ", to_string(known));
+  return fail(ErrorCode::kInvalidArgument, fmt::format("scheme {}: expected a profile of {}, got {}", whole,
+                                                       names.empty() ? "none" : names, text));
 }
 
 }  // namespace
@@ -110,11 +114,13 @@ Result<Scheme> parse_scheme(std::string_view whole) {
   const size_t colon = head.find(':');
   const std::string_view name = head.substr(0, colon);
   if (name == "mxfp8" || name == "mxfp4" || name == "nvfp4" || name == "nvfp4_per_token") {
-    return fail(ErrorCode::kUnsupported, fmt::format("scheme {}: not supported; known are {}", name, known_schemes()));
+    return fail(ErrorCode::kUnsupported,
+                fmt::format("scheme {}: not supported; known are {}", name, known_schemes()));
   }
   const SchemeName* found = find_scheme(name);
   if (!found) {
-    return fail(ErrorCode::kInvalidArgument, fmt::format("scheme {}: expected one of {}", whole, known_schemes()));
+    return fail(ErrorCode::kInvalidArgument,
+                fmt::format("scheme {}: expected one of {}", whole, known_schemes()));
   }
   Scheme scheme{found->element, found->granularity, 0, Profile::kNone};
   if (scheme.granularity == Granularity::kGroup) scheme.size = kDefaultGroup;

@@ -11,15 +11,18 @@ namespace liveweight {
 inline int64_t scale_row_of(const KernelFormat& format, const Segment& segment, int64_t source_row) {
   switch (format.scheme.granularity) {
     case Granularity::kRow:
-    case Granularity::kGroup: return segment.scale_row + source_row - segment.source_row;
+    case Granularity::kGroup:
+      return segment.scale_row + source_row - segment.source_row;
     case Granularity::kBlock:
       return segment.scale_row + source_row / format.scheme.size - segment.source_row / format.scheme.size;
-    default: return format.scale_per_segment ? segment.scale_row : 0;
+    default:
+      return format.scale_per_segment ? segment.scale_row : 0;
   }
 }
 
 inline int64_t scale_col_of(const KernelFormat& format, int64_t source_col) {
-  const bool split = format.scheme.granularity == Granularity::kGroup || format.scheme.granularity == Granularity::kBlock;
+  const bool split =
+      format.scheme.granularity == Granularity::kGroup || format.scheme.granularity == Granularity::kBlock;
   return split ? source_col / format.scheme.size - format.source_col / format.scheme.size : 0;
 }
 

@@ -1,0 +1,92 @@
+#include "liveweight/load.h"
+
+#include <fmt/format.h>
+
+#include <system_error>
+
+namespace liveweight {
+
+Result<ModelConfig> read_model_config(const std::filesystem::path& directory) {
+  std::error_code error;
+  if (!std::filesystem::is_directory(directory, error)) {
+    return fail(ErrorCode::kIo, fmt::format("{}: expected a directory", directory.string()),
+                {directory.string()});
+  }
+  LW_ASSIGN(const std::string text, read_text_file(directory / "config.json"));
+  LW_ASSIGN(ModelConfig config, parse_model_config(text));
+  const auto generation = directory / "generation_config.json";
+  if (std::filesystem::exists(generation, error)) {
+    LW_ASSIGN(const std::string generation_text, read_text_file(generation));
+    LW_TRY(apply_generation_config(generation_text, config));
+  }
+  return config;
+}
+
+Result<TensorCatalog> catalog_of(const Checkpoint& checkpoint, const NameMap& names) {
+  TensorCatalog catalog;
+  catalog.reserve(checkpoint.tensors().size());
+  for (const CheckpointTensor& tensor : checkpoint.tensors()) {
+    LW_ASSIGN(std::string name, names.canonical(tensor.name));
+    if (is_ignored_tensor(name)) continue;
+    const auto [at, added] =
+        catalog.emplace(std::move(name), TensorFacts{tensor.view.dtype, tensor.view.shape});
+    if (added) continue;
+    return fail(ErrorCode::kDuplicateTensor,
+                fmt::format("tensor {}: two names of the source map to {}", tensor.name, at->first),
+                {tensor.name, at->first});
+  }
+  return catalog;
+}
+
+Result<ModelDirectory> open_model_directory(const std::filesystem::path& directory, const NameMap& names) {
+  LW_ASSIGN(const ModelConfig config, read_model_config(directory));
+  LW_ASSIGN(ModelDescription description, describe_model(config));
+  LW_ASSIGN(Checkpoint checkpoint, Checkpoint::open(directory));
+  LW_ASSIGN(TensorCatalog catalog, catalog_of(checkpoint, names));
+  QuantizationConfig quantization;
+  if (!config.quantization_config.empty()) {
+    LW_ASSIGN(quantization, QuantizationConfig::parse(config.quantization_config));
+  }
+  return ModelDirectory{std::move(description), std::move(checkpoint), std::move(catalog),
+                        std::move(quantization)};
+}
+
+Result<QuantizationConfig> choose_quantization(const ModelDirectory& directory,
+                                               const std::optional<QuantizationConfig>& asked) {
+  const bool offline = directory.quantization.quantization_case() == QuantizationCase::kOffline;
+  if (!asked) return directory.quantization;
+  const bool asks_for_none = asked->quantization_case() == QuantizationCase::kNone;
+  if (!offline) return *asked;
+  if (asks_for_none) return directory.quantization;
+  return fail(
+      ErrorCode::kUnsupported,
+      fmt::format("{}: its weights are quantized already (quantization_config: {}), so they run as they are "
+                  "(scheme none) and cannot be quantized again",
+                  directory.checkpoint.directory().string(), directory.quantization.method()),
+      {directory.checkpoint.directory().string()});
+}
+
+Result<std::unique_ptr<LiveModel>> load_model(const ModelDirectory& directory, const LoadOptions& options) {
+  LW_ASSIGN(auto plan, Plan::compile(directory.description, directory.catalog,
+                                     {options.quantization, options.tensor_parallel, options.mode}));
+  LW_ASSIGN(auto model, LiveModel::create(std::move(plan)));
+  UpdateOptions update;
+  update.label = options.label;
+  LW_TRY(reload(*model, directory.checkpoint, options.names, std::move(update)));
+  return model;
+}
+
+Result<UpdateReport> reload(LiveModel& model, const Checkpoint& checkpoint, const NameMap& names,
+                            UpdateOptions options) {
+  LW_ASSIGN(Update update, model.begin_update(std::move(options)));
+  for (const CheckpointTensor& tensor : checkpoint.tensors()) {
+    LW_ASSIGN(const std::string name, names.canonical(tensor.name));
+    if (is_ignored_tensor(name)) continue;
+    LW_TRY(update.borrow(name, tensor.view));
+  }
+  LW_TRY(update.prepare());
+  LW_TRY(checkpoint.check_unchanged());
+  return update.commit();
+}
+
+}  // namespace liveweight
