@@ -1,0 +1,42 @@
+// What the SIMD files of this room share. Included once for each instruction set, as Highway wants it.
+#if defined(LIVEWEIGHT_INFER_SIMD_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef LIVEWEIGHT_INFER_SIMD_INL_H_
+#undef LIVEWEIGHT_INFER_SIMD_INL_H_
+#else
+#define LIVEWEIGHT_INFER_SIMD_INL_H_
+#endif
+
+#include <hwy/highway.h>
+
+#include <cstdint>
+
+HWY_BEFORE_NAMESPACE();
+namespace liveweight {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+using FloatTag = hn::CappedTag<float, 16>;
+using FloatVector = hn::Vec<FloatTag>;
+inline constexpr int64_t kLanes = hn::MaxLanes(FloatTag());
+
+// The first `count` (fewer than kLanes) elements, zeros behind them; reads nothing beyond.
+HWY_INLINE FloatVector load_first(const float* from, int64_t count) {
+  HWY_ALIGN float buffer[kLanes] = {};
+  for (int64_t i = 0; i < count; ++i) buffer[i] = from[i];
+  return hn::Load(FloatTag(), buffer);
+}
+
+HWY_INLINE void store_first(FloatVector value, float* to, int64_t count) {
+  HWY_ALIGN float buffer[kLanes];
+  hn::Store(value, FloatTag(), buffer);
+  for (int64_t i = 0; i < count; ++i) to[i] = buffer[i];
+}
+
+HWY_INLINE float sum_lanes(FloatVector value) {
+  return hn::GetLane(hn::SumOfLanes(FloatTag(), value));
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace liveweight
+HWY_AFTER_NAMESPACE();
+#endif
