@@ -12,4 +12,5 @@ pkg_check_modules(onig REQUIRED IMPORTED_TARGET oniguruma)
 pkg_check_modules(utf8proc REQUIRED IMPORTED_TARGET libutf8proc)
 if(LIVEWEIGHT_TESTS)
   find_package(GTest REQUIRED)
+
 endif()

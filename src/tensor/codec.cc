@@ -28,8 +28,8 @@ uint32_t encode_magnitude(const SmallFloat& format, float magnitude) {
   std::frexp(magnitude, &exponent);  // magnitude = m * 2^exponent, m in [0.5, 1)
   const int lowest = 1 - format.bias;
   const int power = std::max(exponent - 1, lowest) - format.mantissa_bits;  // of one unit in the last place
-  const float units = std::ldexp(magnitude, -power);                         // exact: only the exponent changes
-  const auto rounded = static_cast<uint32_t>(std::nearbyint(units));         // to even, the default mode
+  const float units = std::ldexp(magnitude, -power);                  // exact: only the exponent changes
+  const auto rounded = static_cast<uint32_t>(std::nearbyint(units));  // to even, the default mode
   const uint32_t biased = static_cast<uint32_t>(std::max(exponent - 1, lowest) - lowest);
   return rounded + (biased << format.mantissa_bits);
 }
@@ -40,7 +40,9 @@ uint32_t encode(const SmallFloat& format, float magnitude) {
   return std::min(encode_magnitude(format, magnitude), format.largest);
 }
 
-bool sign_of(float value) { return std::signbit(value); }
+bool sign_of(float value) {
+  return std::signbit(value);
+}
 
 }  // namespace
 
@@ -49,8 +51,9 @@ float fp16_to_float(uint16_t bits) {
   const uint32_t exponent = bits >> 10 & 31u;
   const uint32_t mantissa = bits & 0x3ffu;
   if (exponent == 31) return std::bit_cast<float>(sign | 0x7f800000u | mantissa << 13);
-  const float magnitude = exponent ? std::ldexp(static_cast<float>(mantissa | 0x400u), static_cast<int>(exponent) - 25)
-                                   : std::ldexp(static_cast<float>(mantissa), -24);
+  const float magnitude =
+      exponent ? std::ldexp(static_cast<float>(mantissa | 0x400u), static_cast<int>(exponent) - 25)
+               : std::ldexp(static_cast<float>(mantissa), -24);
   return sign ? -magnitude : magnitude;
 }
 
@@ -72,7 +75,7 @@ float e4m3_to_float(uint8_t code) {
 
 float e5m2_to_float(uint8_t code) {
   const uint32_t magnitude = code & 0x7fu;
-  const float value = magnitude > 0x7c ? std::bit_cast<float>(0x7fc00000u)
+  const float value = magnitude > 0x7c    ? std::bit_cast<float>(0x7fc00000u)
                       : magnitude == 0x7c ? std::bit_cast<float>(0x7f800000u)
                                           : decode(kE5M2, magnitude);
   return std::copysign(value, code & 0x80u ? -1.0f : 1.0f);

@@ -1,9 +1,9 @@
-// Scalar codecs: the meaning of every element type's bits, one element at a time. These are the oracle that faster
-// code is held to: no table, no vector, no rounding mode of the machine.
+// Scalar codecs: the meaning of every element type's bits, one element at a time. These are the oracle that
+// faster code is held to: no table, no vector, no rounding mode of the machine.
 #pragma once
 
-#include <bit>
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstdint>
 
@@ -11,7 +11,9 @@
 
 namespace liveweight {
 
-inline float bf16_to_float(uint16_t bits) { return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16); }
+inline float bf16_to_float(uint16_t bits) {
+  return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16);
+}
 
 // Round to nearest even; overflows to infinity; NaN stays NaN (quiet, sign kept).
 inline uint16_t float_to_bf16(float value) {
@@ -38,8 +40,8 @@ uint8_t float_to_e2m1(float value);
 // The element at `index` of BF16, F16 or F32 data, widened.
 float load_high_precision(DType dtype, const void* data, int64_t index);
 
-// `value` as that dtype would hold it (BF16 and F16 round, F32 keeps), widened again: what an eager tensor operation
-// in that dtype returns.
+// `value` as that dtype would hold it (BF16 and F16 round, F32 keeps), widened again: what an eager tensor
+// operation in that dtype returns.
 float round_to(DType dtype, float value);
 
 }  // namespace liveweight

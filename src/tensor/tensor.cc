@@ -16,14 +16,16 @@ struct DTypeFacts {
 
 // In the order of DType.
 constexpr std::array<DTypeFacts, 20> kFacts = {{
-    {"BOOL", 8}, {"F4", 4},      {"F6_E2M3", 6}, {"F6_E3M2", 6}, {"U8", 8},   {"I8", 8},   {"F8_E5M2", 8},
+    {"BOOL", 8},    {"F4", 4},      {"F6_E2M3", 6}, {"F6_E3M2", 6}, {"U8", 8},   {"I8", 8},    {"F8_E5M2", 8},
     {"F8_E4M3", 8}, {"F8_E8M0", 8}, {"I16", 16},    {"U16", 16},    {"F16", 16}, {"BF16", 16}, {"I32", 32},
-    {"U32", 32},  {"F32", 32},    {"C64", 64},     {"F64", 64},     {"I64", 64}, {"U64", 64},
+    {"U32", 32},    {"F32", 32},    {"C64", 64},    {"F64", 64},    {"I64", 64}, {"U64", 64},
 }};
 
 }  // namespace
 
-std::string_view to_string(DType dtype) { return kFacts[static_cast<size_t>(dtype)].name; }
+std::string_view to_string(DType dtype) {
+  return kFacts[static_cast<size_t>(dtype)].name;
+}
 
 std::optional<DType> dtype_from_string(std::string_view name) {
   for (size_t i = 0; i < kFacts.size(); ++i) {
@@ -32,7 +34,9 @@ std::optional<DType> dtype_from_string(std::string_view name) {
   return std::nullopt;
 }
 
-int bits_of(DType dtype) { return kFacts[static_cast<size_t>(dtype)].bits; }
+int bits_of(DType dtype) {
+  return kFacts[static_cast<size_t>(dtype)].bits;
+}
 
 std::optional<uint64_t> bytes_of(DType dtype, uint64_t count) {
   const auto bits_each = static_cast<uint64_t>(bits_of(dtype));
@@ -52,6 +56,8 @@ int64_t element_count(const Shape& shape) {
   return count;
 }
 
-std::string to_string(const Shape& shape) { return fmt::format("[{}]", fmt::join(shape, ", ")); }
+std::string to_string(const Shape& shape) {
+  return fmt::format("[{}]", fmt::join(shape, ", "));
+}
 
 }  // namespace liveweight

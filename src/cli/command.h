@@ -1,0 +1,57 @@
+// What subcommands share: how they are declared, the options of a model, and how results leave the program.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <functional>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "liveweight/load.h"
+
+namespace liveweight::cli {
+
+using Json = nlohmann::ordered_json;
+
+// What a subcommand came to: its object, the same for people, and a refusal that did not stop it.
+struct Outcome {
+  Json json;
+  std::string text;
+  std::optional<Error> refused;  // exit code 2, after the output
+};
+
+// A subcommand adds its options to `app` and returns what runs once they are parsed.
+using Run = std::function<Result<Outcome>()>;
+Run add_inspect(CLI::App& app);
+Run add_plan(CLI::App& app);
+Run add_digest(CLI::App& app);
+Run add_reload(CLI::App& app);
+
+// DIR, --quant, --quant-config and --name-map.
+struct ModelOptions {
+  std::string directory;
+  std::string quant;
+  std::string quant_config;
+  std::string name_map;
+
+  void add_to(CLI::App& app);
+  Result<NameMap> names() const;
+  Result<ModelDirectory> open() const;
+  // --quant or --quant-config, else what the checkpoint says.
+  Result<QuantizationConfig> quantization(const ModelDirectory& directory) const;
+};
+
+// --tp-size and --tp-rank.
+struct TensorParallelOptions {
+  int64_t size = 1;
+  std::optional<int64_t> rank;
+
+  void add_to(CLI::App& app);
+};
+
+double seconds_between(std::chrono::steady_clock::time_point begin,
+                       std::chrono::steady_clock::time_point end);
+std::string human_bytes(uint64_t bytes);  // "1.05 MB"
+
+}  // namespace liveweight::cli
