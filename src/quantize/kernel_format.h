@@ -44,10 +44,10 @@ struct KernelFormat {
   int64_t source_cols = 0;         // columns of the source tensor, all ranks together
   bool scale_per_segment = false;  // offline per-tensor checkpoints: one scale a source, not one a matrix
   std::vector<Segment> segments;
-  Part data;  // codes: I8, F8_E4M3, or U8 holding two int4 codes (code + 8; the even element is the low
-              // nibble; rows padded with zero bits to 4 bytes), or the source's dtype
-  Part scale;          // F32 or the source's dtype, as the profile stores it
-  Part zero_point;     // I8 or the source's dtype; absent in symmetric profiles
+  Part data;        // codes: I8, F8_E4M3, or U8 holding two int4 codes (code + 8; the even element is the low
+                    // nibble; rows padded with zero bits to 4 bytes), or the source's dtype
+  Part scale;       // F32 or the source's dtype, as the profile stores it
+  Part zero_point;  // I8 or the source's dtype; absent in symmetric profiles
   uint64_t bytes = 0;  // of the slot
 };
 
