@@ -27,6 +27,9 @@ Run add_inspect(CLI::App& app);
 Run add_plan(CLI::App& app);
 Run add_digest(CLI::App& app);
 Run add_reload(CLI::App& app);
+Run add_generate(CLI::App& app);
+Run add_eval(CLI::App& app);
+Run add_tokenize(CLI::App& app);
 
 // DIR, --quant, --quant-config and --name-map.
 struct ModelOptions {

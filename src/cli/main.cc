@@ -26,6 +26,12 @@ struct Subcommand {
 constexpr Subcommand kSubcommands[] = {
     {"inspect", "what a checkpoint holds", "liveweight inspect DIR --json", add_inspect},
     {"plan", "where every byte of a checkpoint goes", "liveweight plan DIR --quant fp8_per_block", add_plan},
+    {"generate", "continue a prompt",
+     "liveweight generate DIR --quant int8_per_channel --prompt 'Once upon a time' -n 64", add_generate},
+    {"eval", "the loss on a text", "liveweight eval DIR --quant fp8_per_block --text FILE --context 512",
+     add_eval},
+    {"tokenize", "JSON strings on standard input to token ids", "echo '\"Hello\"' | liveweight tokenize DIR",
+     add_tokenize},
     {"digest", "hashes of the quantized model", "liveweight digest DIR --quant int8_per_channel --tp-size 2",
      add_digest},
     {"reload", "load a model, then new weights into it, one directory after another",

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <ostream>
 
 #include "infer/weight_fixture.h"
 
@@ -17,6 +18,10 @@ struct Case {
   std::string scheme;
   DType dtype;
 };
+
+void PrintTo(const Case& c, std::ostream* out) {
+  *out << c.scheme << " of " << to_string(c.dtype);
+}
 
 std::vector<Case> all_formats() {
   std::vector<Case> cases = {{"none", DType::kF32}, {"none", DType::kF16}};

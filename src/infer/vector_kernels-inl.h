@@ -53,12 +53,17 @@ void rms_norm_on(const float* x, const float* weight, float epsilon, int64_t siz
        [&](FloatVector v, FloatVector w) HWY_ATTR { return hn::Mul(w, hn::Mul(v, factor)); });
 }
 
-void silu_multiply_on(const float* gate, const float* up, int64_t size, float* out) {
+// The exponential of a negative number only: that of a large one is beyond hn::Exp's range.
+HWY_INLINE FloatVector sigmoid(FloatVector x) {
   const FloatTag d;
   const FloatVector one = hn::Set(d, 1.0f);
-  map2(gate, up, size, out, [&](FloatVector g, FloatVector u) HWY_ATTR {
-    return hn::Mul(hn::Div(g, hn::Add(one, hn::Exp(d, hn::Neg(g)))), u);
-  });
+  const FloatVector e = hn::Exp(d, hn::Neg(hn::Abs(x)));
+  return hn::Div(hn::IfThenElse(hn::Ge(x, hn::Zero(d)), one, e), hn::Add(one, e));
+}
+
+void silu_multiply_on(const float* gate, const float* up, int64_t size, float* out) {
+  map2(gate, up, size, out,
+       [&](FloatVector g, FloatVector u) HWY_ATTR { return hn::Mul(hn::Mul(g, sigmoid(g)), u); });
 }
 
 void dot_rows_on(const float* query, const float* rows, int64_t stride, int64_t count, int64_t size,

@@ -1,0 +1,24 @@
+#include "cli/session.h"
+
+#include <chrono>
+
+namespace liveweight::cli {
+
+Result<Session> Session::open(const ModelOptions& options) {
+  Session session;
+  const auto begin = std::chrono::steady_clock::now();
+  LoadOptions load;
+  LW_ASSIGN(load.names, options.names());
+  LW_ASSIGN(const ModelDirectory directory, options.open());
+  LW_ASSIGN(load.quantization, options.quantization(directory));
+  load.label = options.directory;
+  load.mode = CommitMode::kInPlace;  // loaded once, so one slot is enough
+  LW_ASSIGN(session.model, load_model(directory, load));
+  if (Tokenizer::present(options.directory)) {
+    LW_ASSIGN(session.tokenizer, Tokenizer::load(options.directory));
+  }
+  session.load_seconds = seconds_between(begin, std::chrono::steady_clock::now());
+  return session;
+}
+
+}  // namespace liveweight::cli
