@@ -65,6 +65,7 @@ struct AmaxResult {
   std::optional<QuantizeFault> fault;
 };
 AmaxResult absolute_maximum(const SourceBox& box);
+AmaxResult absolute_maximum_reference(const SourceBox& box);
 
 // One row of codes back to fp32, all `format.cols` of them; what a kernel multiplies with, to the bit:
 // code * scale, or code * scale + zero point (floating), or (code - zero point) * scale (integer).

@@ -97,7 +97,7 @@ class ReferenceQuantizer {
     if (rule_.fill_edges && edge) extremes.amax = std::max(extremes.amax, std::fabs(tensor_.last_element));
     const UnitScale scale = make_unit_scale(rule_, box_.dtype, extremes);
     if (!scale.finite) return QuantizeFault{unit.rows.begin, unit.cols.begin, extremes.amax, true};
-    store_scale(unit, scale);
+    store_unit_scale(region_, unit.kept_rows.begin, unit.kept_cols.begin, scale.scale, scale.zero);
     for (int64_t row = unit.kept_rows.begin; row < unit.kept_rows.end; ++row) encode_row(unit, row, scale);
     return std::nullopt;
   }
@@ -116,25 +116,6 @@ class ReferenceQuantizer {
   std::byte* data_row(int64_t source_row) const {
     const int64_t row = region_.segment.row + source_row - region_.segment.source_row;
     return region_.slot + row_offset(format_.data, region_.matrix, row);
-  }
-
-  void store_scale(const Unit& unit, const UnitScale& scale) {
-    const int64_t row = scale_row_of(format_, region_.segment, unit.kept_rows.begin);
-    const int64_t col = scale_col_of(format_, unit.kept_cols.begin);
-    store(format_.scale, row, col, scale.scale);
-    if (format_.zero_point.bytes > 0) store(format_.zero_point, row, col, scale.zero);
-  }
-
-  void store(const Part& part, int64_t row, int64_t col, float value) {
-    std::byte* to = region_.slot + row_offset(part, region_.matrix, row) + col * (bits_of(part.dtype) / 8);
-    if (part.dtype == DType::kF32) {
-      std::memcpy(to, &value, sizeof value);
-    } else if (part.dtype == DType::kI8) {
-      *to = static_cast<std::byte>(static_cast<int8_t>(value));
-    } else {
-      const uint16_t bits = part.dtype == DType::kBF16 ? float_to_bf16(value) : float_to_fp16(value);
-      std::memcpy(to, &bits, sizeof bits);
-    }
   }
 
   void encode_row(const Unit& unit, int64_t row, const UnitScale& scale) {
@@ -178,6 +159,21 @@ class ReferenceQuantizer {
 std::optional<QuantizeFault> quantize_box_reference(const SourceBox& box, const SlotRegion& region,
                                                     const TensorUnit& unit) {
   return ReferenceQuantizer(box, region, unit).run();
+}
+
+AmaxResult absolute_maximum_reference(const SourceBox& box) {
+  AmaxResult result;
+  for (int64_t row = 0; row < box.rows; ++row) {
+    for (int64_t col = 0; col < box.cols; ++col) {
+      const float x = load_high_precision(box.dtype, box.data, row * box.stride + col);
+      if (!std::isfinite(x)) {
+        result.fault = QuantizeFault{box.row + row, box.col + col, x, false};
+        return result;
+      }
+      result.amax = std::max(result.amax, std::fabs(x));
+    }
+  }
+  return result;
 }
 
 }  // namespace liveweight

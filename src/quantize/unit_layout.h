@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "quantize/kernel_format.h"
+#include "quantize/quantize.h"
 
 namespace liveweight {
 
@@ -38,5 +39,9 @@ inline const Segment& segment_of(const KernelFormat& format, int64_t row) {
   }
   return format.segments.back();
 }
+
+// Stores the scale, and the zero point where there is one, of the unit that holds a kept source position.
+void store_unit_scale(const SlotRegion& region, int64_t source_row, int64_t source_col, float scale,
+                      float zero);
 
 }  // namespace liveweight

@@ -1,0 +1,284 @@
+// Walks the units of a box: finds extremes, makes scales, encodes. A unit that is out of the ordinary (not
+// finite, or with a scale of zero) is left to the oracle, which finds the same fault or the same bytes.
+// Included once for each instruction set, as Highway wants it.
+#if defined(LIVEWEIGHT_QUANTIZE_BOX_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef LIVEWEIGHT_QUANTIZE_BOX_INL_H_
+#undef LIVEWEIGHT_QUANTIZE_BOX_INL_H_
+#else
+#define LIVEWEIGHT_QUANTIZE_BOX_INL_H_
+#endif
+
+#include <hwy/cache_control.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+#include "quantize/encode-inl.h"
+#include "quantize/extremes-inl.h"
+#include "quantize/quantize.h"
+#include "quantize/unit_layout.h"
+#include "quantize/unit_scale-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace liveweight {
+namespace HWY_NAMESPACE {
+
+using Fault = std::optional<QuantizeFault>;
+
+template <class S>
+class BoxQuantizer {
+ public:
+  using Bits = typename S::Bits;
+
+  BoxQuantizer(const SourceBox& box, const SlotRegion& region, const TensorUnit& tensor)
+      : box_(box),
+        region_(region),
+        format_(*region.format),
+        tensor_(tensor),
+        rule_(rule_for(format_.scheme, box.dtype)),
+        maker_(rule_),
+        symmetric_(rule_.form != ScaleForm::kRange && rule_.form != ScaleForm::kRangeWithZero),
+        encode_(find_encoder<S>(format_.scheme.element, rule_.encoding)),
+        kept_begin_(std::max(box.col, format_.source_col)),
+        kept_end_(std::max(kept_begin_, std::min(box.col + box.cols, format_.source_col + format_.cols))) {}
+
+  Fault run() {
+    Fault fault;
+    if (!format_.scheme.quantizes()) {
+      fault = copy_rows();
+    } else if (!encode_ || splits_bytes()) {
+      fault = oracle(box_.row, box_.rows, box_.col, box_.cols);
+    } else if (format_.scheme.granularity == Granularity::kBlock) {
+      fault = block_rows();
+    } else {
+      fault = rows();
+    }
+    hwy::FlushStream();
+    return fault;
+  }
+
+ private:
+  static constexpr int64_t kStripBlocks = 8;  // side by side: what of a row of blocks is worked on at a time
+
+  // Whether a group begins in the middle of a byte of codes.
+  bool splits_bytes() const {
+    return format_.scheme.element == Element::kInt4 &&
+           (format_.scheme.size % 2 != 0 || format_.source_col % 2 != 0 || box_.col % 2 != 0);
+  }
+
+  Fault oracle(int64_t row, int64_t rows, int64_t col, int64_t cols) const {
+    SourceBox part = box_;
+    part.data = reinterpret_cast<const std::byte*>(at(row, col));
+    part.row = row, part.rows = rows;
+    part.col = col, part.cols = cols;
+    return quantize_box_reference(part, region_, tensor_);
+  }
+
+  const Bits* at(int64_t row, int64_t col) const {
+    return reinterpret_cast<const Bits*>(box_.data) + (row - box_.row) * box_.stride + (col - box_.col);
+  }
+
+  bool keeps(int64_t row) const {
+    return row >= region_.segment.source_row && row < region_.segment.source_row + region_.segment.rows &&
+           kept_begin_ < kept_end_;
+  }
+
+  std::byte* data_row(int64_t row) const {
+    return region_.slot +
+           row_offset(format_.data, region_.matrix, region_.segment.row + row - region_.segment.source_row);
+  }
+
+  Fault copy_rows() const {
+    for (int64_t row = box_.row; row < box_.row + box_.rows; ++row) {
+      LargestMagnitude<S> largest;
+      largest.add(at(row, box_.col), box_.cols);
+      if (!is_finite<S>(largest.get())) return oracle(row, 1, box_.col, box_.cols);
+      if (!keeps(row)) continue;
+      std::memcpy(data_row(row) + (kept_begin_ - format_.source_col) * sizeof(Bits), at(row, kept_begin_),
+                  static_cast<size_t>(kept_end_ - kept_begin_) * sizeof(Bits));
+    }
+    return std::nullopt;
+  }
+
+  // Rows, groups of a row, or rows of a tensor-wide unit.
+  Fault rows() {
+    const bool split = format_.scheme.granularity == Granularity::kGroup;
+    const int64_t size = split ? format_.scheme.size : box_.cols;
+    const bool whole_tensor = format_.scheme.granularity == Granularity::kTensor;
+    if (whole_tensor) {
+      batch_.amax[0] = tensor_.amax;
+      if (!maker_.make(batch_, 1)) return oracle(box_.row, box_.rows, box_.col, box_.cols);
+    }
+    for (int64_t row = box_.row; row < box_.row + box_.rows; ++row) {
+      for (int64_t col = box_.col; col < box_.col + box_.cols;) {
+        const int64_t end = std::min(col + size * kBatch, box_.col + box_.cols);
+        if (Fault fault = row_units(row, col, end, size, whole_tensor)) return fault;
+        col = end;
+      }
+      if (format_.scheme.element == Element::kInt4 && keeps(row)) clear_padding(row);
+    }
+    return std::nullopt;
+  }
+
+  // Up to kBatch units of `size` columns, side by side.
+  Fault row_units(int64_t row, int64_t begin, int64_t end, int64_t size, bool whole_tensor) {
+    const int64_t count = (end - begin + size - 1) / size;
+    bool regular = true;
+    for (int64_t i = 0; i < count; ++i) {
+      regular &= set_extremes(row, begin + i * size, std::min(begin + (i + 1) * size, end), i);
+    }
+    if (!regular) return oracle(row, 1, begin, end - begin);
+    if (!keeps(row)) return std::nullopt;
+    if (!whole_tensor) {
+      widen(count);
+      if (!maker_.make(batch_, count)) return oracle(row, 1, begin, end - begin);
+    }
+    store_scales(row, begin, size, count);
+    for (int64_t i = 0; i < count; ++i)
+      encode(row, begin + i * size, std::min(begin + (i + 1) * size, end), i);
+    return std::nullopt;
+  }
+
+  // Of one unit in one row; false where an element is not finite.
+  bool set_extremes(int64_t row, int64_t begin, int64_t end, int64_t unit) {
+    if (symmetric_) {
+      LargestMagnitude<S> largest;
+      largest.add(at(row, begin), end - begin);
+      largest_[unit] = largest.get();
+      return is_finite<S>(largest_[unit]);
+    }
+    Range<S> range;
+    range.add(at(row, begin), end - begin);
+    largest_[unit] = range.largest();
+    smallest_[unit] = range.smallest();
+    return is_finite<S>(largest_[unit]) && is_finite<S>(smallest_[unit]);
+  }
+
+  void widen(int64_t count) {
+    const FloatTag d;
+    for (int64_t i = 0; i < count; i += kLanes) {
+      const FloatVector largest = S::load(largest_.data() + i);
+      hn::Store(largest, d, batch_.amax + i);
+      hn::Store(largest, d, batch_.max + i);
+      hn::Store(S::load(smallest_.data() + i), d, batch_.min + i);
+    }
+  }
+
+  void store_scales(int64_t row, int64_t col, int64_t size, int64_t count) const {
+    const int64_t first = std::max(kept_begin_, col) / size * size;
+    for (int64_t unit = (first - col) / size; unit < count && col + unit * size < kept_end_; ++unit) {
+      const int64_t unit_col = std::max(kept_begin_, col + unit * size);
+      store_unit_scale(region_, row, unit_col, batch_.scale[unit], batch_.zero[unit]);
+    }
+  }
+
+  void encode(int64_t row, int64_t begin, int64_t end, int64_t unit) const {
+    begin = std::max(begin, kept_begin_);
+    end = std::min(end, kept_end_);
+    if (begin >= end) return;
+    const bool offset = rule_.form == ScaleForm::kRange;
+    const Factors factors{batch_.factor[unit], batch_.offset[unit], offset ? 0.0f : rule_.lowest,
+                          offset ? 15.0f : rule_.highest};
+    const int64_t local = begin - format_.source_col;
+    const int64_t byte = format_.scheme.element == Element::kInt4 ? local / 2 : local;
+    encode_(at(row, begin), end - begin, factors, reinterpret_cast<uint8_t*>(data_row(row) + byte), ahead_);
+  }
+
+  void clear_padding(int64_t row) const {
+    const int64_t used = (kept_end_ - format_.source_col + 1) / 2;
+    if (kept_end_ - format_.source_col == format_.cols) {
+      std::memset(data_row(row) + used, 0, static_cast<size_t>(format_.data.row_bytes - used));
+    }
+  }
+
+  Fault block_rows() {
+    ahead_ = 0;  // what is next has been read already
+    const int64_t edge = format_.scheme.size;
+    for (int64_t row = box_.row; row < box_.row + box_.rows;) {
+      const int64_t row_end = std::min((row / edge + 1) * edge, box_.row + box_.rows);
+      for (int64_t col = box_.col; col < box_.col + box_.cols;) {
+        const int64_t end = std::min(col + kStripBlocks * edge, box_.col + box_.cols);
+        if (Fault fault = blocks(row, row_end, col, end)) return fault;
+        col = end;
+      }
+      row = row_end;
+    }
+    return std::nullopt;
+  }
+
+  // Up to kStripBlocks blocks, side by side.
+  Fault blocks(int64_t row, int64_t row_end, int64_t col, int64_t end) {
+    const int64_t edge = format_.scheme.size, count = (end - col + edge - 1) / edge;
+    const auto end_of = [&](int64_t i) { return std::min(col + (i + 1) * edge, end); };
+    LargestMagnitude<S> largest[kStripBlocks];
+    for (int64_t r = row; r < row_end; ++r) {
+      for (int64_t i = 0; i < count; ++i) largest[i].add(at(r, col + i * edge), end_of(i) - (col + i * edge));
+    }
+    bool regular = true;
+    for (int64_t i = 0; i < count; ++i) {
+      largest_[i] = largest[i].get();
+      regular &= is_finite<S>(largest_[i]);
+    }
+    if (!regular) return oracle(row, row_end - row, col, end - col);
+    widen(count);
+    if (rule_.fill_edges) fill_edges(row_end - row, col, end, count);
+    if (!maker_.make(batch_, count)) return oracle(row, row_end - row, col, end - col);
+    const int64_t first = std::max(row, region_.segment.source_row);
+    const int64_t last = std::min(row_end, region_.segment.source_row + region_.segment.rows);
+    if (first < last && keeps(first)) store_scales(first, col, edge, count);
+    for (int64_t r = first; r < last; ++r) {
+      for (int64_t i = 0; i < count; ++i) encode(r, col + i * edge, end_of(i), i);
+    }
+    return std::nullopt;
+  }
+
+  // Blocks cut by the tensor's edge count its last element.
+  void fill_edges(int64_t rows, int64_t col, int64_t end, int64_t count) {
+    const int64_t edge = format_.scheme.size;
+    for (int64_t i = 0; i < count; ++i) {
+      const bool whole = rows == edge && col + (i + 1) * edge <= end;
+      if (!whole) batch_.amax[i] = std::max(batch_.amax[i], std::fabs(tensor_.last_element));
+    }
+  }
+
+  const SourceBox& box_;
+  const SlotRegion& region_;
+  const KernelFormat& format_;
+  const TensorUnit& tensor_;
+  const ProfileRule rule_;
+  const ScaleMaker<S> maker_;
+  const bool symmetric_;
+  const EncodeFunction encode_;
+  const int64_t kept_begin_, kept_end_;                                   // of the box's columns
+  int64_t ahead_ = 2 * box_.stride * static_cast<int64_t>(sizeof(Bits));  // the row after the next
+  UnitBatch batch_ = {};
+  std::array<Bits, kBatch> largest_ = {}, smallest_ = {};
+};
+
+template <class S>
+AmaxResult absolute_maximum_of(const SourceBox& box) {
+  LargestMagnitude<S> largest;
+  const auto* data = reinterpret_cast<const typename S::Bits*>(box.data);
+  for (int64_t row = 0; row < box.rows; ++row) largest.add(data + row * box.stride, box.cols);
+  HWY_ALIGN typename S::Bits bits[kLanes] = {largest.get()};
+  if (!is_finite<S>(bits[0])) return absolute_maximum_reference(box);
+  return {hn::GetLane(S::load(bits)), std::nullopt};
+}
+
+Fault quantize_box_on(const SourceBox& box, const SlotRegion& region, const TensorUnit& unit) {
+  if (box.dtype == DType::kBF16) return BoxQuantizer<BF16Source>(box, region, unit).run();
+  if (box.dtype == DType::kF16) return BoxQuantizer<F16Source>(box, region, unit).run();
+  return BoxQuantizer<F32Source>(box, region, unit).run();
+}
+
+AmaxResult absolute_maximum_on(const SourceBox& box) {
+  if (box.dtype == DType::kBF16) return absolute_maximum_of<BF16Source>(box);
+  if (box.dtype == DType::kF16) return absolute_maximum_of<F16Source>(box);
+  return absolute_maximum_of<F32Source>(box);
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace liveweight
+HWY_AFTER_NAMESPACE();
+#endif

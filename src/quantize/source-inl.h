@@ -1,0 +1,76 @@
+// The three dtypes of sources, as vectors of fp32 lanes and as integers whose order is that of the values.
+// Included once for each instruction set, as Highway wants it.
+#if defined(LIVEWEIGHT_QUANTIZE_SOURCE_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef LIVEWEIGHT_QUANTIZE_SOURCE_INL_H_
+#undef LIVEWEIGHT_QUANTIZE_SOURCE_INL_H_
+#else
+#define LIVEWEIGHT_QUANTIZE_SOURCE_INL_H_
+#endif
+
+#include <hwy/highway.h>
+
+#include <cstdint>
+
+HWY_BEFORE_NAMESPACE();
+namespace liveweight {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+using FloatTag = hn::CappedTag<float, 16>;
+using FloatVector = hn::Vec<FloatTag>;
+using IntTag = hn::RebindToSigned<FloatTag>;
+using WordTag = hn::RebindToUnsigned<FloatTag>;
+inline constexpr int64_t kLanes = hn::MaxLanes(FloatTag());
+
+// `Bits` is an element as a signed integer. Without its sign bit it grows with the magnitude, and from
+// kInfinity on the element is not finite. `rounded` is round_to (tensor/codec.h) on every lane.
+struct BF16Source {
+  using Bits = int16_t;
+  static constexpr Bits kInfinity = 0x7f80;
+
+  static HWY_INLINE FloatVector load(const Bits* from) {
+    const hn::Rebind<uint16_t, FloatTag> half;
+    const auto bits = hn::LoadU(half, reinterpret_cast<const uint16_t*>(from));
+    return hn::BitCast(FloatTag(), hn::ShiftLeft<16>(hn::PromoteTo(WordTag(), bits)));
+  }
+
+  static HWY_INLINE FloatVector rounded(FloatVector x) {
+    const WordTag d;
+    const auto bits = hn::BitCast(d, x);
+    const auto odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(d, 1u));
+    const auto sum = hn::Add(hn::Add(bits, hn::Set(d, 0x7fffu)), odd);
+    return hn::BitCast(FloatTag(), hn::And(sum, hn::Set(d, 0xffff0000u)));
+  }
+};
+
+struct F16Source {
+  using Bits = int16_t;
+  static constexpr Bits kInfinity = 0x7c00;
+  using Half = hn::Rebind<hwy::float16_t, FloatTag>;
+
+  static HWY_INLINE FloatVector load(const Bits* from) {
+    const hn::Rebind<uint16_t, FloatTag> half;
+    const auto bits = hn::LoadU(half, reinterpret_cast<const uint16_t*>(from));
+    return hn::PromoteTo(FloatTag(), hn::BitCast(Half(), bits));
+  }
+
+  static HWY_INLINE FloatVector rounded(FloatVector x) {
+    return hn::PromoteTo(FloatTag(), hn::DemoteTo(Half(), x));
+  }
+};
+
+struct F32Source {
+  using Bits = int32_t;
+  static constexpr Bits kInfinity = 0x7f800000;
+
+  static HWY_INLINE FloatVector load(const Bits* from) {
+    return hn::BitCast(FloatTag(), hn::LoadU(IntTag(), from));
+  }
+
+  static HWY_INLINE FloatVector rounded(FloatVector x) { return x; }
+};
+
+}  // namespace HWY_NAMESPACE
+}  // namespace liveweight
+HWY_AFTER_NAMESPACE();
+#endif
