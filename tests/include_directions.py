@@ -6,7 +6,7 @@ import re
 import sys
 from pathlib import Path
 
-ROOMS = ["base", "tensor", "quantize", "checkpoint", "model", "live", "infer", "text", "serve", "cli"]
+ROOMS = ["base", "tensor", "quantize", "checkpoint", "model", "live", "infer", "text", "serve", "bench", "cli"]
 FORBIDDEN = {"quantize": {"checkpoint", "model"}}
 PUBLIC_STANDARD = re.compile(r"^[a-z0-9_]+$")
 INCLUDE = re.compile(r'^\s*#\s*include\s+([<"])([^">]+)[">]', re.M)
@@ -51,7 +51,8 @@ def main():
     root = Path(sys.argv[1])
     problems = [p for f in sorted((root / "include").rglob("*.h")) for p in problems_of_public(f)]
     for room in ROOMS:
-        for path in sorted((root / "src" / room).glob("**/*")):
+        folder = root / room if room == "bench" else root / "src" / room
+        for path in sorted(folder.glob("**/*")):
             if path.suffix in {".h", ".cc", ".cu"}:
                 problems += problems_of_source(path, room)
     print("\n".join(problems) or "every include points up")

@@ -1,0 +1,95 @@
+#include <fmt/format.h>
+
+#include <filesystem>
+
+#include "bench/plan_bench.h"
+#include "bench/reload_bench.h"
+#include "bench/synthetic.h"
+#include "cli/command.h"
+#include "cli/progress.h"
+
+namespace liveweight::cli {
+namespace {
+
+struct BenchCommand {
+  std::string what;
+  std::string directory;
+  std::vector<std::string> schemes = {"none",           "int8_per_channel", "int4_per_group",
+                                      "fp8_per_tensor", "fp8_per_channel",  "fp8_per_block"};
+  std::string mode = "flip";
+  int rounds = 9;
+};
+
+// The directory given, or a synthetic one made at the first call and kept for the next.
+Result<std::filesystem::path> reload_directory(const BenchCommand& command) {
+  if (!command.directory.empty()) return std::filesystem::path(command.directory);
+  const auto made = std::filesystem::temp_directory_path() / "liveweight-bench-1.1b";
+  if (!std::filesystem::exists(made / "config.json")) {
+    LW_TRY(bench::write_synthetic_llama(made, {}, 1));
+  }
+  return made;
+}
+
+Json to_json(const bench::ReloadFigures& f) {
+  return {{"scheme", f.scheme},
+          {"mode", to_string(f.mode)},
+          {"source_bytes", f.source_bytes},
+          {"live_bytes", f.live_bytes},
+          {"reload_seconds", f.reload_seconds},
+          {"floor_seconds", f.floor_seconds},
+          {"share_of_floor", f.share},
+          {"source_gb_per_s", static_cast<double>(f.source_bytes) / f.reload_seconds / 1e9},
+          {"extra_peak_bytes", f.extra_peak_bytes},
+          {"anonymous_growth_bytes", f.anonymous_growth_bytes}};
+}
+
+Result<Outcome> bench_reload(const BenchCommand& command) {
+  LW_ASSIGN(const CommitMode mode, parse_commit_mode(command.mode));
+  LW_ASSIGN(const std::filesystem::path directory, reload_directory(command));
+  Progress progress("bench reload", static_cast<int64_t>(command.schemes.size()));
+  Outcome out;
+  Json results = Json::array();
+  out.text = fmt::format("{:<34} {:>9} {:>9} {:>9} {:>9}\n", "scheme", "reload", "floor", "share", "source");
+  for (const std::string& scheme : command.schemes) {
+    LW_ASSIGN(const auto f, bench::measure_reload(directory, scheme, mode, command.rounds));
+    out.text += fmt::format("{:<34} {:>6.1f} ms {:>6.1f} ms {:>9.2f} {:>4.1f} GB/s\n", scheme,
+                            f.reload_seconds * 1e3, f.floor_seconds * 1e3, f.share,
+                            static_cast<double>(f.source_bytes) / f.reload_seconds / 1e9);
+    results.push_back(to_json(f));
+    progress.update(static_cast<int64_t>(results.size()));
+  }
+  out.json = {{"directory", directory.string()}, {"rounds", command.rounds}, {"reload", std::move(results)}};
+  return out;
+}
+
+// About a hundred thousand checkpoint tensors: the size of today's largest mixtures of experts.
+Result<Outcome> bench_plan(const BenchCommand& command) {
+  constexpr int64_t kLayers = 92, kExperts = 360;
+  Outcome out;
+  Json results = Json::array();
+  for (const std::string& scheme : command.schemes) {
+    LW_ASSIGN(const auto f, bench::measure_plan(kLayers, kExperts, scheme, command.rounds));
+    out.text += fmt::format("{:<34} {} tensors: {:.1f} ms\n", scheme, f.tensors, f.seconds * 1e3);
+    results.push_back(
+        {{"scheme", scheme}, {"tensors", f.tensors}, {"parameters", f.parameters}, {"seconds", f.seconds}});
+  }
+  out.json = {{"rounds", command.rounds}, {"plan", std::move(results)}};
+  return out;
+}
+
+}  // namespace
+
+Run add_bench(CLI::App& app) {
+  auto command = std::make_shared<BenchCommand>();
+  app.add_option("WHAT", command->what, "reload or plan")
+      ->required()
+      ->check(CLI::IsMember({"reload", "plan"}));
+  app.add_option("--directory", command->directory,
+                 "checkpoint to reload (default: random weights of a 1.1B Llama, made once)");
+  app.add_option("--quant", command->schemes, "schemes (default: all)");
+  app.add_option("--mode", command->mode, "flip, copy or in_place");
+  app.add_option("--rounds", command->rounds, "interleaved rounds")->check(CLI::Range(1, 1000));
+  return [command] { return command->what == "plan" ? bench_plan(*command) : bench_reload(*command); };
+}
+
+}  // namespace liveweight::cli
