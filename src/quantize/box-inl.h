@@ -39,7 +39,7 @@ class BoxQuantizer {
         rule_(rule_for(format_.scheme, box.dtype)),
         maker_(rule_),
         symmetric_(rule_.form != ScaleForm::kRange && rule_.form != ScaleForm::kRangeWithZero),
-        encode_(find_encoder<S>(format_.scheme.element, rule_.encoding)),
+        encode_(find_encoders<S>(format_.scheme.element, rule_.encoding, rule_.integer_zero)),
         kept_begin_(std::max(box.col, format_.source_col)),
         kept_end_(std::max(kept_begin_, std::min(box.col + box.cols, format_.source_col + format_.cols))) {}
 
@@ -47,7 +47,7 @@ class BoxQuantizer {
     Fault fault;
     if (!format_.scheme.quantizes()) {
       fault = copy_rows();
-    } else if (!encode_ || splits_bytes()) {
+    } else if (!encode_.run || splits_bytes()) {
       fault = oracle(box_.row, box_.rows, box_.col, box_.cols);
     } else if (format_.scheme.granularity == Granularity::kBlock) {
       fault = block_rows();
@@ -59,6 +59,7 @@ class BoxQuantizer {
   }
 
  private:
+  static constexpr int64_t kLargestGroup = 256;  // whose codes are gathered before they leave for memory
   static constexpr int64_t kStripBlocks = 8;  // side by side: what of a row of blocks is worked on at a time
 
   // Whether a group begins in the middle of a byte of codes.
@@ -112,12 +113,43 @@ class BoxQuantizer {
     }
     for (int64_t row = box_.row; row < box_.row + box_.rows; ++row) {
       for (int64_t col = box_.col; col < box_.col + box_.cols;) {
-        const int64_t end = std::min(col + size * kBatch, box_.col + box_.cols);
-        if (Fault fault = row_units(row, col, end, size, whole_tensor)) return fault;
+        const int64_t whole = split ? whole_groups(col, size) : 0;
+        const int64_t end = std::min(col + size * (whole ? whole : kBatch), box_.col + box_.cols);
+        Fault fault = whole ? groups(row, col, whole, size) : row_units(row, col, end, size, whole_tensor);
+        if (fault) return fault;
         col = end;
       }
       if (format_.scheme.element == Element::kInt4 && keeps(row)) clear_padding(row);
     }
+    return std::nullopt;
+  }
+
+  // How many groups from `col` on, up to kBatch, are whole and kept whole; 0 where they are not of a size
+  // that `groups` can do.
+  int64_t whole_groups(int64_t col, int64_t size) const {
+    if (!GroupExtremes<S>::fits(size) || size > kLargestGroup || col < kept_begin_) return 0;
+    if (format_.source_col % size != 0) return 0;
+    return std::clamp<int64_t>((kept_end_ - col) / size, 0, kBatch);
+  }
+
+  // That many groups at once, a group a lane wherever that is possible.
+  Fault groups(int64_t row, int64_t col, int64_t count, int64_t size) {
+    const Bits* from = at(row, col);
+    const bool regular = symmetric_
+                             ? GroupExtremes<S>::magnitudes(from, count, size, largest_.data())
+                             : GroupExtremes<S>::ranges(from, count, size, smallest_.data(), largest_.data());
+    if (!regular) return oracle(row, 1, col, count * size);
+    if (!keeps(row)) return std::nullopt;
+    widen(count);
+    if (!maker_.make(batch_, count)) return oracle(row, 1, col, count * size);
+    store_unit_scales(region_, row, col, batch_.scale, batch_.zero, count);
+    const bool offset = rule_.form == ScaleForm::kRange;
+    const Factors range{0, 0, offset ? 0.0f : rule_.lowest, offset ? 15.0f : rule_.highest};
+    HWY_ALIGN uint8_t codes[kBatch * kLargestGroup];
+    encode_.groups(from, count, size, batch_.factor, batch_.offset, range, codes, ahead_);
+    const int64_t bits = format_.scheme.element == Element::kInt4 ? 4 : 8;
+    stream_bytes(codes, reinterpret_cast<uint8_t*>(data_row(row) + (col - format_.source_col) * bits / 8),
+                 count * size * bits / 8);
     return std::nullopt;
   }
 
@@ -182,7 +214,8 @@ class BoxQuantizer {
                           offset ? 15.0f : rule_.highest};
     const int64_t local = begin - format_.source_col;
     const int64_t byte = format_.scheme.element == Element::kInt4 ? local / 2 : local;
-    encode_(at(row, begin), end - begin, factors, reinterpret_cast<uint8_t*>(data_row(row) + byte), ahead_);
+    encode_.run(at(row, begin), end - begin, factors, reinterpret_cast<uint8_t*>(data_row(row) + byte),
+                ahead_);
   }
 
   void clear_padding(int64_t row) const {
@@ -249,7 +282,7 @@ class BoxQuantizer {
   const ProfileRule rule_;
   const ScaleMaker<S> maker_;
   const bool symmetric_;
-  const EncodeFunction encode_;
+  const Encoders encode_;
   const int64_t kept_begin_, kept_end_;                                   // of the box's columns
   int64_t ahead_ = 2 * box_.stride * static_cast<int64_t>(sizeof(Bits));  // the row after the next
   UnitBatch batch_ = {};

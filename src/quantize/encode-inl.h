@@ -21,7 +21,8 @@ struct Factors {
   float lowest = 0, highest = 0;  // of integer codes
 };
 
-template <class S, Encoding kEncoding>
+// `kZeroPoint`: whether offsets of kDivideRounded are other than 0, so that their sum must be rounded again.
+template <class S, Encoding kEncoding, bool kZeroPoint>
 HWY_INLINE FloatVector to_code_space(FloatVector x, FloatVector factor, FloatVector offset) {
   switch (kEncoding) {
     case Encoding::kDivide:
@@ -29,8 +30,10 @@ HWY_INLINE FloatVector to_code_space(FloatVector x, FloatVector factor, FloatVec
     case Encoding::kMultiply:
     case Encoding::kMultiplyFactor:
       return hn::Mul(x, factor);
-    case Encoding::kDivideRounded:
-      return S::rounded(hn::Add(S::rounded(hn::Div(x, factor)), offset));
+    case Encoding::kDivideRounded: {
+      const FloatVector sum = hn::Add(S::rounded(hn::Div(x, factor)), offset);
+      return kZeroPoint ? S::rounded(sum) : sum;
+    }
     case Encoding::kMultiplyRounded:
       return S::rounded(hn::Mul(x, factor));
     case Encoding::kOffsetDivide:
@@ -118,7 +121,18 @@ HWY_INLINE void store_bytes(hn::Vec<D> bytes, D d, uint8_t* to, bool stream) {
   hn::StoreU(bytes, d, to);
 }
 
-template <class S, class Codes, Encoding kEncoding>
+// Copies to memory past the caches, where `to` is aligned for it.
+HWY_INLINE void stream_bytes(const uint8_t* from, uint8_t* to, int64_t count) {
+  const hn::CappedTag<uint8_t, 64> d;
+  const auto step = static_cast<int64_t>(hn::Lanes(d));
+  int64_t i = 0;
+  if (reinterpret_cast<uintptr_t>(to) % static_cast<size_t>(step) == 0) {
+    for (; i + step <= count; i += step) hn::Stream(hn::LoadU(d, from + i), d, to + i);
+  }
+  std::memcpy(to + i, from + i, static_cast<size_t>(count - i));
+}
+
+template <class S, class Codes, Encoding kEncoding, bool kZeroPoint>
 class Encoder {
  public:
   using Bits = typename S::Bits;
@@ -143,6 +157,14 @@ class Encoder {
     if (i < count) rest(from + i, count - i, to);
   }
 
+  // Whole vectors, into the caches.
+  HWY_INLINE void vectors(const Bits* from, int64_t count, uint8_t* to, int64_t ahead) const {
+    for (int64_t i = 0; i < count; i += kLanes, to += kBytes) {
+      if (ahead && i % (4 * kLanes) == 0) prefetch(from + i, ahead);
+      hn::StoreU(pack_at(from + i), kSingle, to);
+    }
+  }
+
  private:
   static constexpr int64_t kBytes = kLanes * Codes::kBits / 8;
   static constexpr hn::CappedTag<uint8_t, static_cast<size_t>(kBytes)> kSingle{};
@@ -157,7 +179,8 @@ class Encoder {
   }
 
   HWY_INLINE auto pack_at(const Bits* from) const {
-    return pack<Codes::kBits>(codes_(to_code_space<S, kEncoding>(S::load(from), factor_, offset_)));
+    return pack<Codes::kBits>(
+        codes_(to_code_space<S, kEncoding, kZeroPoint>(S::load(from), factor_, offset_)));
   }
 
   // Fewer than kLanes elements, and the nibble left over of the last byte cleared.
@@ -174,35 +197,66 @@ class Encoder {
   Codes codes_;
 };
 
-using EncodeFunction = void (*)(const void* from, int64_t count, const Factors& factors, uint8_t* to,
-                                int64_t ahead);
+// Elements of one unit in one row.
+using EncodeRun = void (*)(const void* from, int64_t count, const Factors& factors, uint8_t* to,
+                           int64_t ahead);
 
-template <class S, class Codes, Encoding kEncoding>
+// `groups` units of `size` elements side by side in one row, `size` a multiple of kLanes; factor[i] and
+// offset[i] are of unit i. `to` is plain memory.
+using EncodeGroups = void (*)(const void* from, int64_t groups, int64_t size, const float* factor,
+                              const float* offset, Factors range, uint8_t* to, int64_t ahead);
+
+struct Encoders {
+  EncodeRun run = nullptr;  // null for a pair of element and encoding that no profile has
+  EncodeGroups groups = nullptr;
+};
+
+template <class S, class Codes, Encoding kEncoding, bool kZeroPoint>
 void encode_run(const void* from, int64_t count, const Factors& factors, uint8_t* to, int64_t ahead) {
-  Encoder<S, Codes, kEncoding>(factors).run(static_cast<const typename S::Bits*>(from), count, to, ahead);
+  const auto* elements = static_cast<const typename S::Bits*>(from);
+  Encoder<S, Codes, kEncoding, kZeroPoint>(factors).run(elements, count, to, ahead);
 }
 
-// Null for a pair that no profile has.
+template <class S, class Codes, Encoding kEncoding, bool kZeroPoint>
+void encode_groups(const void* from, int64_t groups, int64_t size, const float* factor, const float* offset,
+                   Factors range, uint8_t* to, int64_t ahead) {
+  const auto* elements = static_cast<const typename S::Bits*>(from);
+  for (int64_t i = 0; i < groups; ++i, elements += size, to += size * Codes::kBits / 8) {
+    range.factor = factor[i];
+    range.offset = offset[i];
+    Encoder<S, Codes, kEncoding, kZeroPoint>(range).vectors(elements, size, to, ahead);
+  }
+}
+
+template <class S, class Codes, Encoding kEncoding, bool kZeroPoint = false>
+constexpr Encoders encoders_of() {
+  return {encode_run<S, Codes, kEncoding, kZeroPoint>, encode_groups<S, Codes, kEncoding, kZeroPoint>};
+}
+
 template <class S>
-EncodeFunction find_encoder(Element element, Encoding encoding) {
+Encoders find_encoders(Element element, Encoding encoding, bool zero_point) {
   if (element == Element::kE4M3) {
-    if (encoding == Encoding::kDivide) return encode_run<S, E4M3Codes, Encoding::kDivide>;
-    if (encoding == Encoding::kMultiply) return encode_run<S, E4M3Codes, Encoding::kMultiply>;
-    if (encoding == Encoding::kMultiplyFactor) return encode_run<S, E4M3Codes, Encoding::kMultiply>;
-    if (encoding == Encoding::kDivideRounded) return encode_run<S, E4M3Codes, Encoding::kDivideRounded>;
+    if (encoding == Encoding::kDivide) return encoders_of<S, E4M3Codes, Encoding::kDivide>();
+    if (encoding == Encoding::kMultiply) return encoders_of<S, E4M3Codes, Encoding::kMultiply>();
+    if (encoding == Encoding::kMultiplyFactor) return encoders_of<S, E4M3Codes, Encoding::kMultiply>();
+    if (encoding == Encoding::kDivideRounded) return encoders_of<S, E4M3Codes, Encoding::kDivideRounded>();
   } else if (element == Element::kInt8) {
-    if (encoding == Encoding::kMultiply) return encode_run<S, Int8Codes, Encoding::kMultiply>;
-    if (encoding == Encoding::kMultiplyRounded) return encode_run<S, Int8Codes, Encoding::kMultiplyRounded>;
-    if (encoding == Encoding::kDivideRounded) return encode_run<S, Int8Codes, Encoding::kDivideRounded>;
+    if (encoding == Encoding::kMultiply) return encoders_of<S, Int8Codes, Encoding::kMultiply>();
+    if (encoding == Encoding::kMultiplyRounded)
+      return encoders_of<S, Int8Codes, Encoding::kMultiplyRounded>();
+    if (encoding == Encoding::kDivideRounded) return encoders_of<S, Int8Codes, Encoding::kDivideRounded>();
   } else if (element == Element::kInt4) {
     if (encoding == Encoding::kMultiplyRounded)
-      return encode_run<S, Int4Codes<8>, Encoding::kMultiplyRounded>;
-    if (encoding == Encoding::kDivideRounded) return encode_run<S, Int4Codes<8>, Encoding::kDivideRounded>;
-    if (encoding == Encoding::kOffsetDivide) return encode_run<S, Int4Codes<0>, Encoding::kOffsetDivide>;
+      return encoders_of<S, Int4Codes<8>, Encoding::kMultiplyRounded>();
+    if (encoding == Encoding::kDivideRounded) {
+      return zero_point ? encoders_of<S, Int4Codes<8>, Encoding::kDivideRounded, true>()
+                        : encoders_of<S, Int4Codes<8>, Encoding::kDivideRounded>();
+    }
+    if (encoding == Encoding::kOffsetDivide) return encoders_of<S, Int4Codes<0>, Encoding::kOffsetDivide>();
     if (encoding == Encoding::kOffsetDivideRounded)
-      return encode_run<S, Int4Codes<0>, Encoding::kOffsetDivideRounded>;
+      return encoders_of<S, Int4Codes<0>, Encoding::kOffsetDivideRounded>();
   }
-  return nullptr;
+  return {};
 }
 
 }  // namespace HWY_NAMESPACE

@@ -22,17 +22,21 @@ using BitsTag = hn::CappedTag<typename S::Bits, 64 / sizeof(typename S::Bits)>;
 template <class S>
 inline constexpr typename S::Bits kMagnitude = std::numeric_limits<typename S::Bits>::max();
 
-// Highway has no reduction of 16-bit lanes: neighbours are folded into 32-bit ones first.
+// 16-bit lanes folded, neighbour with neighbour, into 32-bit ones.
 template <class D>
-HWY_INLINE int32_t largest_lane(D, hn::Vec<D> v) {
-  const hn::RepartitionToWide<D> wide;
+HWY_INLINE hn::Vec<IntTag> folded(D, hn::Vec<D> v) {
   if constexpr (sizeof(hn::TFromD<D>) == 2) {
-    const auto pairs = hn::BitCast(wide, v);
-    const auto high = hn::ShiftRight<16>(pairs), low = hn::ShiftRight<16>(hn::ShiftLeft<16>(pairs));
-    return hn::GetLane(hn::MaxOfLanes(wide, hn::Max(high, low)));
+    const auto pairs = hn::BitCast(IntTag(), v);
+    return hn::Max(hn::ShiftRight<16>(pairs), hn::ShiftRight<16>(hn::ShiftLeft<16>(pairs)));
   } else {
-    return hn::GetLane(hn::MaxOfLanes(D(), v));
+    return v;
   }
+}
+
+// Highway has no reduction of 16-bit lanes, so they are folded first.
+template <class D>
+HWY_INLINE int32_t largest_lane(D d, hn::Vec<D> v) {
+  return hn::GetLane(hn::MaxOfLanes(IntTag(), folded(d, v)));
 }
 
 // The largest magnitude, as Bits without a sign.
@@ -113,6 +117,94 @@ class Range {
 
   hn::Vec<Tag> negative_, positive_;
   Bits rest_negative_ = kLowest, rest_positive_ = kLowest;
+};
+
+// The largest lane of each of v[0] to v[kLanes - 1]: that of v[i] in lane i. Leaves other things in `v`.
+HWY_INLINE hn::Vec<IntTag> largest_lanes(hn::Vec<IntTag>* v) {
+  const IntTag d;
+  for (int64_t n = kLanes / 2; n >= 1; n /= 2) {
+    for (int64_t i = 0; i < n; ++i) {
+      v[i] = hn::Max(hn::ConcatEven(d, v[2 * i + 1], v[2 * i]), hn::ConcatOdd(d, v[2 * i + 1], v[2 * i]));
+    }
+  }
+  return v[0];
+}
+
+// Extremes of many groups of one row at once, a group a lane: of elements by LargestMagnitude's or Range's
+// measure.
+template <class S>
+class GroupExtremes {
+ public:
+  using Bits = typename S::Bits;
+
+  // Whether groups of that size can be done here.
+  static constexpr bool fits(int64_t size) { return size % kStep == 0; }
+
+  // largest[i]: the magnitude of group i of `count`. Groups are done by kLanes: `largest` has room for that.
+  // False where an element is not finite.
+  static HWY_INLINE bool magnitudes(const Bits* from, int64_t count, int64_t size, Bits* largest) {
+    const auto magnitude = [](hn::Vec<Tag> bits) { return hn::And(bits, hn::Set(Tag(), kMagnitude<S>)); };
+    auto all = hn::Zero(IntTag());
+    for (int64_t i = 0; i < count; i += kLanes) {
+      const auto lanes = extremes(from + i * size, std::min(kLanes, count - i), size, magnitude);
+      all = hn::Max(all, lanes);
+      store(lanes, largest + i);
+    }
+    return hn::AllTrue(IntTag(), hn::Lt(all, hn::Set(IntTag(), S::kInfinity)));
+  }
+
+  // The same for the smallest and the largest element, as Bits of the element.
+  static HWY_INLINE bool ranges(const Bits* from, int64_t count, int64_t size, Bits* smallest,
+                                Bits* largest) {
+    const auto positive = [](hn::Vec<Tag> bits) { return key_of(Tag(), bits); };
+    const auto negative = [](hn::Vec<Tag> bits) { return hn::Not(key_of(Tag(), bits)); };
+    const IntTag d;
+    auto all = hn::Zero(d);
+    for (int64_t i = 0; i < count; i += kLanes) {
+      const int64_t groups = std::min(kLanes, count - i);
+      const auto high = key_of(d, extremes(from + i * size, groups, size, positive));
+      const auto low = key_of(d, hn::Not(extremes(from + i * size, groups, size, negative)));
+      const auto mask = hn::Set(d, kMagnitude<S>);
+      all = hn::Max(all, hn::Max(hn::And(high, mask), hn::And(low, mask)));
+      store(high, largest + i);
+      store(low, smallest + i);
+    }
+    return hn::AllTrue(d, hn::Lt(all, hn::Set(d, S::kInfinity)));
+  }
+
+ private:
+  using Tag = BitsTag<S>;
+  static constexpr int64_t kStep = hn::MaxLanes(Tag());
+
+  // Bits where positive, else all but the sign inverted: their order is the elements'. Its own inverse.
+  template <class D>
+  static HWY_INLINE hn::Vec<D> key_of(D d, hn::Vec<D> bits) {
+    return hn::Xor(bits, hn::And(hn::Set(d, kMagnitude<S>), hn::BroadcastSignBit(bits)));
+  }
+
+  // The largest measure of each of up to kLanes groups; lanes past them repeat the last.
+  template <class Measure>
+  static HWY_INLINE hn::Vec<IntTag> extremes(const Bits* from, int64_t groups, int64_t size,
+                                             const Measure& measure) {
+    hn::Vec<IntTag> all[kLanes];
+    for (int64_t i = 0; i < kLanes; ++i) {
+      const Bits* group = from + std::min(i, groups - 1) * size;
+      auto most = measure(hn::LoadU(Tag(), group));
+      for (int64_t at = kStep; at < size; at += kStep) {
+        most = hn::Max(most, measure(hn::LoadU(Tag(), group + at)));
+      }
+      all[i] = folded(Tag(), most);
+    }
+    return largest_lanes(all);
+  }
+
+  static HWY_INLINE void store(hn::Vec<IntTag> lanes, Bits* to) {
+    if constexpr (sizeof(Bits) == 2) {
+      hn::StoreU(hn::DemoteTo(hn::Rebind<int16_t, IntTag>(), lanes), hn::Rebind<int16_t, IntTag>(), to);
+    } else {
+      hn::StoreU(lanes, IntTag(), to);
+    }
+  }
 };
 
 template <class S>

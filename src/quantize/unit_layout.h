@@ -44,4 +44,8 @@ inline const Segment& segment_of(const KernelFormat& format, int64_t row) {
 void store_unit_scale(const SlotRegion& region, int64_t source_row, int64_t source_col, float scale,
                       float zero);
 
+// The same for `count` units side by side in one row, the first of which holds that position.
+void store_unit_scales(const SlotRegion& region, int64_t source_row, int64_t source_col, const float* scale,
+                       const float* zero, int64_t count);
+
 }  // namespace liveweight

@@ -43,17 +43,25 @@ class ScaleMaker {
       hn::Store(lanes.factor, d, batch.factor + i);
       hn::Store(lanes.offset, d, batch.offset + i);
     }
-    bool regular = true;
-    for (int64_t i = 0; i < count; ++i) {
-      regular &= is_regular(batch.scale[i]) & is_regular(batch.factor[i]) & is_regular(batch.zero[i] + 1e38f);
-    }
-    return regular;
+    return regular(batch, count);
   }
 
  private:
-  // Neither zero nor anything but finite.
-  static bool is_regular(float x) {
-    return std::fabs(x) > 0 && std::fabs(x) <= std::numeric_limits<float>::max();
+  // Whether all scales and factors are finite and not zero, and all zero points finite.
+  static bool regular(const UnitBatch& batch, int64_t count) {
+    const FloatTag d;
+    const auto tiny = set(0), huge = set(std::numeric_limits<float>::max());
+    bool all = true;
+    for (int64_t i = 0; i < count; i += kLanes) {
+      const auto scale = hn::Abs(hn::Load(d, batch.scale + i)),
+                 factor = hn::Abs(hn::Load(d, batch.factor + i));
+      const auto zero = hn::Abs(hn::Load(d, batch.zero + i));
+      const auto not_zero = hn::And(hn::Gt(scale, tiny), hn::Gt(factor, tiny));
+      const auto finite = hn::And(hn::And(hn::Le(scale, huge), hn::Le(factor, huge)), hn::Le(zero, huge));
+      const auto padding = hn::Not(hn::FirstN(d, static_cast<size_t>(count - i)));
+      all &= hn::AllTrue(d, hn::Or(padding, hn::And(not_zero, finite)));
+    }
+    return all;
   }
 
   FloatVector rounded(FloatVector x) const { return rule_.scale_in_source_dtype ? S::rounded(x) : x; }
