@@ -4,6 +4,8 @@
 
 #include <array>
 
+#include "cli/log.h"
+
 namespace liveweight::cli {
 
 void ModelOptions::add_to(CLI::App& app) {
@@ -52,6 +54,17 @@ void TensorParallelOptions::add_to(CLI::App& app) {
   constexpr int64_t kMostRanks = 4096;
   app.add_option("--tp-size", size, "tensor parallel ranks")->check(CLI::Range(int64_t{1}, kMostRanks));
   app.add_option("--tp-rank", rank, "this rank, from 0")->check(CLI::Range(int64_t{0}, kMostRanks));
+}
+
+Result<std::unique_ptr<LiveModel>> load_logged(const ModelDirectory& directory, const LoadOptions& options) {
+  const auto begin = std::chrono::steady_clock::now();
+  LW_ASSIGN(auto model, load_model(directory, options));
+  log_line(
+      LogLevel::kInfo,
+      fmt::format("loaded {} in {:.3f} s: {} of source, {} live", directory.checkpoint.directory().string(),
+                  seconds_between(begin, std::chrono::steady_clock::now()),
+                  human_bytes(model->plan().source_bytes()), human_bytes(model->plan().live_bytes())));
+  return model;
 }
 
 double seconds_between(std::chrono::steady_clock::time_point begin,

@@ -3,6 +3,7 @@
 
 #include <CLI/CLI.hpp>
 #include <functional>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -53,6 +54,9 @@ struct TensorParallelOptions {
 
   void add_to(CLI::App& app);
 };
+
+// load_model, with what it took in the log.
+Result<std::unique_ptr<LiveModel>> load_logged(const ModelDirectory& directory, const LoadOptions& options);
 
 double seconds_between(std::chrono::steady_clock::time_point begin,
                        std::chrono::steady_clock::time_point end);

@@ -22,13 +22,13 @@ Result<ModelDigest> compute(const DigestCommand& command) {
   const TensorParallelOptions& group = command.tensor_parallel;
   if (group.rank || group.size == 1) {
     options.tensor_parallel = {group.size, group.rank.value_or(0)};
-    LW_ASSIGN(const auto model, load_model(directory, options));
+    LW_ASSIGN(const auto model, load_logged(directory, options));
     return digest_of(*model);
   }
   std::vector<std::unique_ptr<LiveModel>> ranks;
   for (int64_t rank = 0; rank < group.size; ++rank) {
     options.tensor_parallel = {group.size, rank};
-    LW_ASSIGN(auto model, load_model(directory, options));
+    LW_ASSIGN(auto model, load_logged(directory, options));
     ranks.push_back(std::move(model));
   }
   LW_ASSIGN(const auto whole, Plan::compile(directory.description, directory.catalog,

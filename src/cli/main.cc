@@ -10,6 +10,8 @@
 
 #include "base/threads.h"
 #include "cli/command.h"
+#include "cli/log.h"
+#include "liveweight/engine.h"
 
 namespace liveweight::cli {
 namespace {
@@ -76,6 +78,15 @@ Status set_threads(int flag) {
               fmt::format("LIVEWEIGHT_THREADS: expected an integer from 1 to {}, got {}", kMost, view));
 }
 
+Status set_log(const std::string& flag) {
+  const char* text = std::getenv("LIVEWEIGHT_LOG");
+  if (flag.empty() && (!text || !*text)) return {};
+  LW_ASSIGN(const LogLevel level,
+            flag.empty() ? parse_log_level("LIVEWEIGHT_LOG", text) : parse_log_level("--log", flag));
+  set_log_level(level);
+  return {};
+}
+
 int usage_error(const CLI::ParseError& error, const CLI::App& app) {
   if (error.get_exit_code() == static_cast<int>(CLI::ExitCodes::Success)) return app.exit(error);
   fmt::print(stderr, "liveweight: error: {} (see --help)\n", error.what());
@@ -89,6 +100,7 @@ int run(int argc, char** argv) {
   app.require_subcommand(1);
   bool json = false;
   int threads = 0;
+  std::string log;
   std::vector<std::pair<CLI::App*, Run>> commands;
   for (const Subcommand& subcommand : kSubcommands) {
     CLI::App* sub = app.add_subcommand(subcommand.name, subcommand.help);
@@ -97,6 +109,9 @@ int run(int argc, char** argv) {
     sub->add_option("--threads", threads,
                     "threads for all compute (default: LIVEWEIGHT_THREADS, else all processors)")
         ->check(CLI::Range(1, 4096));
+    sub->add_option(
+        "--log", log,
+        "messages on standard error: error, warn, info or debug (default: LIVEWEIGHT_LOG, else error)");
     commands.emplace_back(sub, subcommand.add(*sub));
   }
   try {
@@ -104,7 +119,9 @@ int run(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     return usage_error(error, app);
   }
+  if (const Status status = set_log(log); !status) return report(status.error());
   if (const Status status = set_threads(threads); !status) return report(status.error());
+  log_line(LogLevel::kDebug, fmt::format("{} threads, kernels for {}", default_threads(), Engine::target()));
   for (const auto& [sub, command] : commands) {
     if (sub->parsed()) return finish(command(), json);
   }

@@ -3,6 +3,7 @@
 #include <chrono>
 
 #include "cli/command.h"
+#include "cli/log.h"
 #include "liveweight/digest.h"
 
 namespace liveweight::cli {
@@ -31,7 +32,7 @@ class Reloads {
       : command_(command), directory_(directory), options_(std::move(options)) {}
 
   Result<Outcome> run() {
-    LW_ASSIGN(model_, load_model(directory_, options_));
+    LW_ASSIGN(model_, load_logged(directory_, options_));
     LW_ASSIGN(const ModelDigest initial, digest_of(*model_));
     Outcome out;
     Json reloads = Json::array();
@@ -57,9 +58,12 @@ class Reloads {
       entry["digest"] = digest.model.hex();
       out.text += fmt::format("{}  refused {}: {}\n", digest.model.hex(), next, report.error().message);
       out.refused = report.error();
+      log_line(LogLevel::kWarn, fmt::format("refused {}: {}", next, report.error().message));
       ok_ = false;
       return entry;
     }
+    log_line(LogLevel::kInfo, fmt::format("version {} from {} in {:.3f} s, pause {:.1f} us",
+                                          report->version.number, next, total, report->pause_us));
     add_report(*report, total, addresses == addresses_of(*model_), entry);
     entry["digest"] = digest.model.hex();
     std::string verdict;
@@ -105,7 +109,7 @@ class Reloads {
                               directory_.quantization};
     LoadOptions options = options_;
     options.mode = CommitMode::kInPlace;
-    LW_ASSIGN(const auto model, load_model(cold, options));
+    LW_ASSIGN(const auto model, load_logged(cold, options));
     LW_ASSIGN(const ModelDigest digest, digest_of(*model));
     return digest.model;
   }

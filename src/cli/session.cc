@@ -13,7 +13,7 @@ Result<Session> Session::open(const ModelOptions& options) {
   LW_ASSIGN(load.quantization, options.quantization(directory));
   load.label = options.directory;
   load.mode = CommitMode::kInPlace;  // loaded once, so one slot is enough
-  LW_ASSIGN(session.model, load_model(directory, load));
+  LW_ASSIGN(session.model, load_logged(directory, load));
   if (Tokenizer::present(options.directory)) {
     LW_ASSIGN(session.tokenizer, Tokenizer::load(options.directory));
   }

@@ -164,10 +164,10 @@ Status check_piece(const Plan::Implementation& plan, const Source& source, const
   if (target.kind == TargetKind::kExpectShape) return check_shape(source, target, piece);
   if (target.kind != TargetKind::kQuantize) return check_finite(source, piece);
   LW_ASSIGN(const float amax, piece_maximum(source, piece));
-  // Only near the largest values can a scale overflow; there the quantizer itself is asked, on memory of its
-  // own.
-  constexpr float kSafe = 1e37f;
-  if (amax < kSafe || target.held || !plan.parameters[target.parameter].format->scheme.quantizes()) return {};
+  // Only near the dtype's largest values can a scale overflow; there the quantizer itself is asked, on memory
+  // of its own.
+  const float safe = source.dtype == DType::kF16 ? 1e4f : 1e37f;
+  if (amax < safe || target.held || !plan.parameters[target.parameter].format->scheme.quantizes()) return {};
   std::vector<std::byte> scratch(plan.parameters[target.parameter].format->bytes);
   return quantize_piece(plan, source, target, piece, scratch.data(), TensorUnit{});
 }

@@ -69,7 +69,7 @@ Status PartialUnits::add_to_unit(const Key& key, const Source& source, const Pie
   if (bytes.empty()) return {};
   Piece complete = unit;
   complete.data = bytes.data();
-  const Status status = whole(complete);
+  Status status = whole(complete);
   meter_.release(bytes.size());
   return status;
 }

@@ -182,7 +182,7 @@ Status Staging::run_held(const std::vector<HeldMatrix>& matrices) {
   }));
   std::vector<float> amax(matrices.size(), 0.0f);
   for (size_t i = 0; i < jobs.size(); ++i) amax[matrix_of[i]] = std::max(amax[matrix_of[i]], maxima[i]);
-  const Status status = run_jobs(static_cast<int64_t>(jobs.size()), [&](int64_t i) {
+  Status status = run_jobs(static_cast<int64_t>(jobs.size()), [&](int64_t i) {
     Job& job = jobs[i];
     job.unit.amax = amax[matrix_of[i]];
     return apply_piece(plan_, *job.source, *job.target, job.piece, slot_of(*job.target), job.unit);

@@ -35,7 +35,7 @@ Architecture llama_architecture() {
 
 Architecture mistral_architecture() {
   ArchitectureDefaults defaults;
-  defaults.max_position = 4096 * 32;
+  defaults.max_position = 131072;
   return {"MistralForCausalLM", "mistral", defaults, configure_mistral, add_dense_layer};
 }
 

@@ -29,7 +29,7 @@ Architecture mixtral_architecture() {
   ArchitectureDefaults defaults;
   defaults.rms_norm_eps = 1e-5;
   defaults.rope_theta = 1e6;
-  defaults.max_position = 4096 * 32;
+  defaults.max_position = 131072;
   return {"MixtralForCausalLM", "mixtral", defaults, configure, add_layer};
 }
 
