@@ -15,7 +15,7 @@ INCLUDE = re.compile(r'^\s*#\s*include\s+([<"])([^">]+)[">]', re.M)
 OWNERS = {
     "error": "base", "version": "base", "dtype": "tensor", "tensor": "tensor", "scheme": "quantize",
     "quantization_config": "quantize", "checkpoint": "checkpoint", "model": "model", "plan": "live", "live_model": "live",
-    "update": "live", "digest": "live", "load": "live", "export": "live", "engine": "infer", "tokenizer": "text",
+    "update": "live", "digest": "live", "quantization_error": "live", "load": "live", "export": "live", "engine": "infer", "tokenizer": "text",
 }
 
 
