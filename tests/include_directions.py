@@ -6,7 +6,7 @@ import re
 import sys
 from pathlib import Path
 
-ROOMS = ["base", "tensor", "quantize", "checkpoint", "model", "live", "infer", "text", "serve", "bench", "cli"]
+ROOMS = ["base", "tensor", "quantize", "checkpoint", "model", "live", "infer", "text", "serve", "plot", "bench", "cli"]
 FORBIDDEN = {"quantize": {"checkpoint", "model"}}
 PUBLIC_STANDARD = re.compile(r"^[a-z0-9_]+$")
 INCLUDE = re.compile(r'^\s*#\s*include\s+([<"])([^">]+)[">]', re.M)
