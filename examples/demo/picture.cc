@@ -5,8 +5,8 @@
 namespace liveweight::demo {
 
 plot::Chart picture_of(const Record& record) {
-  plot::Series served{record.scheme + ", as it was served", plot::Mark::kLine, {}};
-  plot::Series reference{"bf16, in transformers", plot::Mark::kBars, {}};
+  plot::Series served{"served, " + record.scheme, plot::Mark::kBars, {}};
+  plot::Series reference{"the same checkpoint in bf16", plot::Mark::kLine, {}};
   plot::Series reload{"", plot::Mark::kBars, {}};
   plot::Chart chart;
   for (const Row& row : record.rows) {
@@ -15,15 +15,15 @@ plot::Chart picture_of(const Record& record) {
     reference.values.push_back(row.checkpoint.reference_accuracy * 100);
     reload.values.push_back(row.reloaded.reload_ms);
   }
-  chart.title = fmt::format("A model that learns while it serves: {} versions, {} requests, {} failed",
-                            record.rows.size(), record.requests, record.failed);
+  chart.title = fmt::format("Learning to add while serving: {} versions, {} requests, {} failed",
+                            record.rows.size(), grouped(record.requests), grouped(record.failed));
   chart.subtitle = fmt::format(
-      "a 0.5 M parameter Llama that adds; every version taken in place, pause {:.1f} "
-      "us in the median; weights equal a cold load's bit for bit",
-      pause_us(record).median);
+      "A Llama of 0.5 M parameters, quantized while loading. No version paused the requests for more than "
+      "{:.1f} us.",
+      pause_us(record).maximum);
   chart.x_label = "training step of the checkpoint, then steps of fine-tuning (+1, +2, ...)";
-  chart.panels = {{"Right answers to held-out problems", "%", 105, {reference, served}, ""},
-                  {"Reload: from opening the checkpoint to the commit", "ms", 0, {reload}, "%.1f"}};
+  chart.panels = {{"Right answers to held-out problems", "accuracy, %", 105, {served, reference}, ""},
+                  {"From opening the checkpoint to serving it", "reload, ms", 0, {reload}, "%.2f"}};
   if (!record.bad_updates.empty()) {
     chart.notes = {{static_cast<double>(record.bad_updates.front().after_row) - 0.5,
                     fmt::format("{} bad updates refused", record.bad_updates.size())}};

@@ -57,13 +57,6 @@ Json json_of(const Spread& spread) {
   return {{"median", spread.median}, {"maximum", spread.maximum}};
 }
 
-// 48,211
-std::string grouped(int64_t number) {
-  std::string digits = std::to_string(number);
-  for (auto at = static_cast<std::ptrdiff_t>(digits.size()) - 3; at > 0; at -= 3) digits.insert(at, ",");
-  return digits;
-}
-
 const char* yes(bool value) {
   return value ? "yes" : "NO";
 }
@@ -74,6 +67,13 @@ int64_t per_second(const Record& record) {
 }
 
 }  // namespace
+
+std::string grouped(int64_t number) {
+  std::string digits = std::to_string(number);
+  for (auto at = static_cast<std::ptrdiff_t>(digits.size()) - 3; at > 0; at -= 3)
+    digits.insert(static_cast<size_t>(at), 1, ',');
+  return digits;
+}
 
 Spread reload_ms(const Record& record) {
   return spread_of(record, &Reloaded::reload_ms);
@@ -130,7 +130,7 @@ std::string summary_text(const Record& record) {
       "  tokens     {} ({} a second), each of one version\n"
       "  spanning   {} requests went on over an update\n"
       "  reload     {:.2f} ms median, {:.2f} ms maximum, beside the requests\n"
-      "  pause      {:.1f} us median, {:.1f} us maximum\n",
+      "  pause      {:.2f} us median, {:.2f} us maximum\n",
       grouped(record.requests), grouped(record.failed), record.rows.size(), record.seconds,
       record.interrupted ? " (interrupted)" : "", grouped(record.total.tokens), grouped(per_second(record)),
       grouped(record.total.spanning), reload.median, reload.maximum, pause.median, pause.maximum);

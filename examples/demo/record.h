@@ -58,6 +58,7 @@ struct Promise {
 };
 std::vector<Promise> promises(const Record& record);
 
+std::string grouped(int64_t number);  // "48,211"
 std::string to_json(const Record& record);
 std::string summary_text(const Record& record);
 

@@ -10,7 +10,9 @@ Result<Reloads> Reloads::prepare(const std::filesystem::path& directory, const S
   LW_ASSIGN(const ModelDirectory opened, open_model_directory(directory));
   Reloads reloads;
   LW_ASSIGN(reloads.options_.quantization, choose_quantization(opened, QuantizationConfig::uniform(scheme)));
-  LW_ASSIGN(auto plan, Plan::compile(opened.description, opened.catalog, {reloads.options_.quantization}));
+  PlanOptions plan_options;
+  plan_options.quantization = reloads.options_.quantization;
+  LW_ASSIGN(auto plan, Plan::compile(opened.description, opened.catalog, plan_options));
   LW_ASSIGN(reloads.model_, LiveModel::create(std::move(plan)));
   return reloads;
 }

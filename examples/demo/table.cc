@@ -4,11 +4,15 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cstring>
+
 namespace liveweight::demo {
 namespace {
 
 constexpr size_t kDefaultWidth = 100;
-constexpr const char* kFormat = "{:>7}  {:<22}{:>9}{:>9}  {:>9}{:>12}{:>10}{:>10}{:>9}{:>7}";
+constexpr const char* kFormat = "{:>3}  {:<22}{:>8}{:>8}{:>8}{:>10}{:>10}{:>9}{:>10}{:>8}";
+constexpr const char* kIndent = "     ";
 
 size_t width_of(FILE* out) {
   winsize size{};
@@ -20,7 +24,7 @@ std::string line_of(const Row& row) {
   const Reloaded& reloaded = row.reloaded;
   const Answers& answers = row.answers;
   return fmt::format(kFormat, reloaded.version, row.checkpoint.name,
-                     fmt::format("{:.2f}", reloaded.reload_ms), fmt::format("{:.1f}", reloaded.pause_us),
+                     fmt::format("{:.2f}", reloaded.reload_ms), fmt::format("{:.2f}", reloaded.pause_us),
                      reloaded.warm_equals_cold() ? "yes" : "NO",
                      fmt::format("{:.2f} %", reloaded.quantization_percent),
                      answers.whole > 0 ? fmt::format("{:.1f} %", answers.accuracy() * 100) : "",
@@ -37,7 +41,7 @@ void Table::begin(const std::string& scheme, int clients) {
   put(fmt::format(kFormat, "", "", "reload", "pause", "warm =", "quantiz.", "accuracy", "tokens", "requests",
                   ""),
       true);
-  put(fmt::format(kFormat, "version", "checkpoint", "ms", "us", "cold", "error", "", "per s", "spanning",
+  put(fmt::format(kFormat, "ver", "checkpoint", "ms", "us", "cold", "error", "", "per s", "spanning",
                   "failed"),
       true);
 }
@@ -54,17 +58,28 @@ void Table::add(const BadUpdate& bad) {
   const std::string verdict = !bad.refused                    ? "NOT REFUSED"
                               : !bad.refused->changed_nothing ? "refused, but SOMETHING CHANGED"
                                                               : "refused, nothing changed";
-  put(fmt::format("{:>7}  bad update, {}: {}", "-", bad.what, verdict), true);
-  if (!bad.refused) return;
-  const std::string& message = bad.refused->error.message;
-  put(fmt::format("{:>7}  {}", "", message.substr(message.rfind('/') + 1)), true);
+  put(fmt::format("  -  bad update, {}: {}", bad.what, verdict), true);
+  if (bad.refused) put_wrapped(bad.refused->error.message);
+}
+
+// Indented, and without the temporary folder's name.
+void Table::put_wrapped(const std::string& message) {
+  const size_t room = std::max<size_t>(width_of(out_), 40) - std::strlen(kIndent);
+  for (std::string rest = message.substr(message.rfind('/') + 1); !rest.empty();) {
+    size_t end = rest.size() <= room ? rest.size() : rest.rfind(' ', room);
+    if (end == std::string::npos || end == 0) end = rest.size();
+    put(kIndent + rest.substr(0, end), true);
+    rest.erase(0, std::min(end + 1, rest.size()));
+  }
 }
 
 void Table::put(const std::string& line, bool last) {
-  if (terminal_) {
-    fmt::print(out_, "\r\033[K{}{}", line.substr(0, width_of(out_) - (last ? 0 : 1)), last ? "\n" : "");
-  } else {
+  if (!terminal_) {
     fmt::print(out_, "{}\n", line);
+  } else if (last) {
+    fmt::print(out_, "\r\033[K{}\n", line);
+  } else {
+    fmt::print(out_, "\r\033[K{}", line.substr(0, width_of(out_) - 1));
   }
   std::fflush(out_);
 }

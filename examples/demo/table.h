@@ -18,7 +18,8 @@ class Table {
   void add(const BadUpdate& bad);
 
  private:
-  void put(const std::string& line, bool last);
+  void put(const std::string& line, bool last);  // not last: the next one is drawn over it
+  void put_wrapped(const std::string& message);
 
   FILE* out_;
   bool terminal_;

@@ -10,8 +10,10 @@
 namespace liveweight::plot {
 namespace {
 
-constexpr int kWidth = 960, kPanelHeight = 250, kHead = 84, kFoot = 64, kGap = 44;
-constexpr double kLeft = 0.075, kRight = 0.975, kBarsShare = 0.72;
+constexpr int kWidth = 960, kPanelHeight = 240, kHead = 100, kNotes = 20, kFoot = 68, kGap = 52;
+constexpr double kLeft = 0.08, kRight = 0.975, kBarsShare = 0.72;
+// Twice as many pixels as the SVG has units, and all in them as much larger; png counts fonts in points.
+constexpr const char* kFinePng = "fontscale 1.5 linewidth 2 pointscale 2";
 constexpr std::array<const char*, 5> kColours = {"#1f6fb4", "#e07b39", "#3a9d5d", "#8a5fbf", "#7a7f87"};
 
 // In gnuplot's single quotes nothing but the quote is special.
@@ -37,27 +39,29 @@ double largest_of(const Panel& panel) {
 // Where a panel lies, as gnuplot counts: shares of the picture from its bottom.
 class Layout {
  public:
-  explicit Layout(size_t panels)
-      : panels_(static_cast<int>(panels)),
-        height_(kHead + kFoot + panels_ * kPanelHeight + (panels_ - 1) * kGap) {}
+  explicit Layout(const Chart& chart)
+      : head_(kHead + (chart.notes.empty() ? 0 : kNotes)), panels_(static_cast<int>(chart.panels.size())) {
+    height_ = head_ + kFoot + panels_ * kPanelHeight + (panels_ - 1) * kGap;
+  }
 
   int height() const { return height_; }
-  double top(int panel) const { return 1 - share(kHead + panel * (kPanelHeight + kGap)); }
+  double top(int panel) const { return 1 - share(head_ + panel * (kPanelHeight + kGap)); }
   double bottom(int panel) const { return top(panel) - share(kPanelHeight); }
-  double from_top(int pixels) const { return 1 - share(pixels); }
+  double share(int pixels) const { return static_cast<double>(pixels) / height_; }
 
  private:
-  double share(int pixels) const { return static_cast<double>(pixels) / height_; }
+  int head_;
   int panels_;
-  int height_;
+  int height_ = 0;
 };
 
 class Script {
  public:
   Script(const Chart& chart, const std::string& terminal, const std::string& output)
-      : chart_(chart), layout_(chart.panels.size()) {
-    line("set terminal {} noenhanced size {},{} background '#ffffff' font 'sans-serif,13'", terminal, kWidth,
-         layout_.height());
+      : chart_(chart), layout_(chart) {
+    line("set terminal {} noenhanced background '#ffffff' font 'sans-serif,13' {}", terminal,
+         terminal == "svg" ? fmt::format("size {},{}", kWidth, layout_.height())
+                           : fmt::format("size {},{} {}", 2 * kWidth, 2 * layout_.height(), kFinePng));
     line("set output {}", quoted(output));
     line("set encoding utf8\nset datafile missing 'NaN'");
     add_style();
@@ -81,14 +85,14 @@ class Script {
     line("set border 3 linecolor '#9aa0a6'\nset tics nomirror scale 0 textcolor '#3c4043'");
     line("set grid ytics linecolor '#e3e6ea' linetype 1 linewidth 1\nset style fill solid 0.85 noborder");
     line("set xrange [-0.6:{}]", static_cast<double>(chart_.categories.size()) - 0.4);
-    line("set key at graph 0.99,1.07 right top horizontal noautotitle samplen 1.5");
+    line("set key horizontal noautotitle samplen 1.5 spacing 1 textcolor '#3c4043'");
   }
 
   void add_titles() {
     line("set label 100 {} at screen {},{} left font 'sans-serif,18' textcolor '#202124'",
-         quoted(chart_.title), 0.025, layout_.from_top(24));
+         quoted(chart_.title), 0.025, 1 - layout_.share(26));
     line("set label 101 {} at screen {},{} left textcolor '#5f6368'", quoted(chart_.subtitle), 0.025,
-         layout_.from_top(48));
+         1 - layout_.share(50));
   }
 
   void add_panel(int index) {
@@ -96,9 +100,12 @@ class Script {
     const bool last = index + 1 == static_cast<int>(chart_.panels.size());
     const double y_top = panel.y_top > 0 ? panel.y_top : 1.15 * largest_of(panel);
     line("set tmargin at screen {}\nset bmargin at screen {}", layout_.top(index), layout_.bottom(index));
-    line("set yrange [0:{}]\nset ylabel {} textcolor '#3c4043' offset 0.5,0", y_top, quoted(panel.y_label));
-    line("set label 102 {} at graph 0,1.06 left font 'sans-serif,14' textcolor '#202124'",
-         quoted(panel.title));
+    line("set yrange [0:{}]\nset ylabel {} textcolor '#3c4043' ", y_top, quoted(panel.y_label));
+    const int above = index == 0 && !chart_.notes.empty() ? kNotes : 0;
+    const double title = layout_.top(index) + layout_.share(above + 16);
+    line("set label 102 {} at graph 0, screen {} left font 'sans-serif,14' textcolor '#202124'",
+         quoted(panel.title), title);
+    line("set key at graph 1, screen {} right center", title);
     add_categories(last);
     add_notes(index == 0);
     add_data(panel);
@@ -115,14 +122,15 @@ class Script {
     line(")\nset xlabel {} textcolor '#3c4043' offset 0,-0.3", quoted(shown ? chart_.x_label : ""));
   }
 
+  // Their texts stand on the first panel.
   void add_notes(bool with_text) {
     for (size_t i = 0; i < chart_.notes.size(); ++i) {
       const Note& note = chart_.notes[i];
       line(
           "set arrow {0} from first {1}, graph 0 to first {1}, graph 1 nohead dashtype 2 linecolor '#c5221f'",
           i + 1, note.at);
-      line("set label {} {} at first {}, graph {} left offset 0.6,0 textcolor '#c5221f'", i + 1,
-           quoted(with_text ? note.text : ""), note.at, 0.14 + 0.1 * static_cast<double>(i % 3));
+      line("set label {} {} at first {}, screen {} center font 'sans-serif,12' textcolor '#c5221f'", i + 1,
+           quoted(with_text ? note.text : ""), note.at, layout_.top(0) + layout_.share(10));
     }
   }
 
