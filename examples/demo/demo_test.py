@@ -66,6 +66,7 @@ class DemoTest(unittest.TestCase):
 
     def test_bad_flags_are_refused_in_one_line_before_anything_runs(self):
         self.assert_refused(64, "--seconds", "--seconds", "-1")
+        self.assert_refused(64, "--seconds", "--seconds", "nan")
         self.assert_refused(64, "--clients", "--clients", "many")
         self.assert_refused(64, "--nonsense", "--nonsense")
         self.assert_refused(2, "int8_per_channel", "--quant", "int3")

@@ -24,6 +24,13 @@ struct Options {
   bool json = false;
 };
 
+// Unlike CLI::Range this refuses what is not a number.
+std::string seconds_fault(const std::string& text) {
+  double seconds = 0;
+  const bool fine = CLI::detail::lexical_cast(text, seconds) && seconds >= 0 && seconds <= kLongestShow;
+  return fine ? "" : fmt::format("expected 0 to {} seconds, got {}", kLongestShow, text);
+}
+
 void declare(CLI::App& app, Options& options) {
   app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   app.add_option("--quant", options.show.scheme,
@@ -31,7 +38,7 @@ void declare(CLI::App& app, Options& options) {
                  "fp8_per_block, each with an optional @profile")
       ->capture_default_str();
   app.add_option("--seconds", options.show.seconds, "how long to serve, for all versions together, at least")
-      ->check(CLI::Range(0.0, kLongestShow))
+      ->check(CLI::Validator(seconds_fault, "0 to 110"))
       ->capture_default_str();
   app.add_option("--clients", options.show.clients, "threads that ask")
       ->check(CLI::Range(1, kMostClients))

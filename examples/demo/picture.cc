@@ -18,8 +18,8 @@ plot::Chart picture_of(const Record& record) {
   chart.title = fmt::format("Learning to add while serving: {} versions, {} requests, {} failed",
                             record.rows.size(), grouped(record.requests), grouped(record.failed));
   chart.subtitle = fmt::format(
-      "A Llama of 0.5 M parameters, quantized while loading. No version paused the requests for more than "
-      "{:.1f} us.",
+      "A Llama of 0.5 M parameters, quantized while loading. No update kept a step waiting for more than "
+      "{:.1f} µs.",
       pause_us(record).maximum);
   chart.x_label = "training step of the checkpoint, then steps of fine-tuning (+1, +2, ...)";
   chart.panels = {{"Right answers to held-out problems", "accuracy, %", 105, {served, reference}, ""},

@@ -51,7 +51,7 @@ struct Spread {
 Spread reload_ms(const Record& record);
 Spread pause_us(const Record& record);
 
-// Every promise by its name, and whether it was kept.
+// Every promise that was put to the test, by its name, and whether it was kept.
 struct Promise {
   const char* name;
   bool kept;

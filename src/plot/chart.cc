@@ -3,6 +3,9 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <cerrno>
+#include <cstring>
+#include <fstream>
 #include <system_error>
 
 #include "plot/gnuplot.h"
@@ -25,6 +28,11 @@ Status check_shape(const Chart& chart) {
   return fail(ErrorCode::kInvalidArgument, "chart: expected a category and a panel at least, got none");
 }
 
+// Beside the file, so that it can take its place at once.
+std::string partial_name(const std::filesystem::path& file) {
+  return fmt::format("{}.{}.partial", file.string(), getpid());
+}
+
 }  // namespace
 
 Status check_chart_file(const std::filesystem::path& file) {
@@ -33,23 +41,27 @@ Status check_chart_file(const std::filesystem::path& file) {
                 fmt::format("{}: expected a file name that ends in .svg or .png", file.string()),
                 {file.string()});
   }
-  const auto directory = file.has_parent_path() ? file.parent_path() : std::filesystem::path(".");
   std::error_code error;
-  if (!std::filesystem::is_directory(directory, error) || access(directory.c_str(), W_OK) != 0) {
-    return fail(ErrorCode::kIo,
-                fmt::format("{}: expected {} to be a directory that can be written to", file.string(),
-                            directory.string()),
+  if (std::filesystem::is_directory(file, error)) {
+    return fail(ErrorCode::kIo, fmt::format("{}: expected a file, got a directory", file.string()),
                 {file.string()});
   }
-  if (!std::filesystem::is_directory(file, error)) return {};
-  return fail(ErrorCode::kIo, fmt::format("{}: expected a file, got a directory", file.string()),
-              {file.string()});
+  const std::string partial = partial_name(file);
+  const bool written = std::ofstream(partial).is_open();
+  if (!written) {
+    return fail(ErrorCode::kIo,
+                fmt::format("{}: expected a directory that can be written to: {}", file.string(),
+                            std::strerror(errno)),
+                {file.string()});
+  }
+  std::filesystem::remove(partial, error);
+  return {};
 }
 
 Status write_chart(const Chart& chart, const std::filesystem::path& file) {
   LW_TRY(check_shape(chart));
   LW_TRY(check_chart_file(file));
-  const std::string partial = fmt::format("{}.{}.partial", file.string(), getpid());
+  const std::string partial = partial_name(file);
   const Status drawn =
       run_gnuplot(gnuplot_script(chart, file.extension() == ".svg" ? "svg" : "pngcairo", partial));
   std::error_code error;

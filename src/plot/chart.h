@@ -43,8 +43,8 @@ struct Chart {
   std::vector<Note> notes;
 };
 
-// Whether a chart could be written there: `file` ends in .svg or .png, and its directory exists. For programs
-// that measure for long before they draw.
+// Whether a chart could be written there: `file` ends in .svg or .png, and its directory can be written to.
+// For programs that measure for long before they draw.
 Status check_chart_file(const std::filesystem::path& file);
 
 // Replaces `file` when the chart is whole. kUnsupported where gnuplot is not installed.

@@ -68,7 +68,8 @@ TEST_F(ChartTest, a_file_that_cannot_be_written_is_told_before_it_is_drawn) {
   EXPECT_EQ(check_chart_file(directory_ / "missing/chart.svg").error().code, ErrorCode::kIo);
   std::filesystem::create_directories(directory_ / "folder.svg");
   EXPECT_EQ(write_chart(small_chart(), directory_ / "folder.svg").error().code, ErrorCode::kIo);
-  EXPECT_TRUE(check_chart_file("chart.svg"));
+  EXPECT_TRUE(check_chart_file(directory_ / "chart.svg"));
+  EXPECT_FALSE(std::filesystem::exists(directory_ / "chart.svg"));
 }
 
 TEST_F(ChartTest, a_series_without_a_value_for_each_category_is_named) {

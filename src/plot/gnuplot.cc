@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <cstring>
 #include <memory>
+#include <sstream>
 
 extern char** environ;
 
@@ -38,11 +39,15 @@ int spawn(FILE* script, FILE* messages, pid_t& pid) {
   return code;
 }
 
+// What it said, in one line.
 std::string text_of(FILE* file) {
   std::string text(2000, '\0');
   std::rewind(file);
   text.resize(std::fread(text.data(), 1, text.size(), file));
-  return text;
+  std::istringstream words(text);
+  std::string line;
+  for (std::string word; words >> word;) line += (line.empty() ? "" : " ") + word;
+  return line;
 }
 
 }  // namespace
