@@ -6,7 +6,7 @@ import re
 import sys
 from pathlib import Path
 
-ROOMS = ["base", "tensor", "quantize", "checkpoint", "model", "live", "infer", "text", "serve", "bench", "cli"]
+ROOMS = ["base", "tensor", "quantize", "checkpoint", "model", "live", "infer", "text", "serve", "plot", "bench", "cli"]
 FORBIDDEN = {"quantize": {"checkpoint", "model"}}
 PUBLIC_STANDARD = re.compile(r"^[a-z0-9_]+$")
 INCLUDE = re.compile(r'^\s*#\s*include\s+([<"])([^">]+)[">]', re.M)
@@ -15,7 +15,7 @@ INCLUDE = re.compile(r'^\s*#\s*include\s+([<"])([^">]+)[">]', re.M)
 OWNERS = {
     "error": "base", "version": "base", "dtype": "tensor", "tensor": "tensor", "scheme": "quantize",
     "quantization_config": "quantize", "checkpoint": "checkpoint", "model": "model", "plan": "live", "live_model": "live",
-    "update": "live", "digest": "live", "load": "live", "export": "live", "engine": "infer", "tokenizer": "text",
+    "update": "live", "digest": "live", "quantization_error": "live", "load": "live", "export": "live", "engine": "infer", "tokenizer": "text",
 }
 
 
