@@ -32,6 +32,12 @@ Result<nlohmann::json> parse_object(std::string_view text, const char* file) {
               {file});
 }
 
+// The text of a field with its own fields in their order, which matters to rules. The text was
+// parsed before, so this cannot fail.
+std::string field_in_order(std::string_view text, const char* field) {
+  return nlohmann::ordered_json::parse(text)[field].dump();
+}
+
 Result<Architecture> find_architecture(const nlohmann::json& json) {
   std::string name;
   const auto list = json.find("architectures");
@@ -133,7 +139,8 @@ Result<ModelConfig> parse_model_config(std::string_view config_json) {
   config.eos_token_ids = read_ids(reader, "eos_token_id");
   const std::vector<int32_t> bos = read_ids(reader, "bos_token_id");
   if (!bos.empty()) config.bos_token_id = bos[0];
-  if (reader.has("quantization_config")) config.quantization_config = json["quantization_config"].dump();
+  if (reader.has("quantization_config"))
+    config.quantization_config = field_in_order(config_json, "quantization_config");
   LW_TRY(reader.status());
   return config;
 }

@@ -160,6 +160,15 @@ TEST(ConfigTest, MoreExpertsThanAnyModelHasAreRefusedRatherThanDescribed) {
   expect_refused(json, "num_experts");
 }
 
+TEST(ConfigTest, TheQuantizationConfigurationKeepsItsOrder) {
+  std::string text = small_llama().dump();
+  text.back() = ',';
+  const std::string quantization = R"({"targets":{"z":"none","a":"none"}})";
+  const auto config = parse_model_config(text + "\"quantization_config\":" + quantization + "}");
+  ASSERT_TRUE(config) << config.error().message;
+  EXPECT_EQ(config->quantization_config, quantization);
+}
+
 TEST(ConfigTest, WhatIsNoConfigurationIsRefused) {
   for (const std::string& text : {std::string(), std::string("["), std::string("[]"), std::string("\xff"),
                                   std::string(1'000'000, '['), std::string("null")}) {
