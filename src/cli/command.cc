@@ -35,8 +35,8 @@ Result<ModelDirectory> ModelOptions::open() const {
 
 Result<QuantizationConfig> ModelOptions::quantization(const ModelDirectory& opened) const {
   std::optional<QuantizationConfig> asked;
-  if (!quant.empty()) {
-    LW_ASSIGN(const Scheme scheme, parse_scheme(quant));
+  if (quant) {
+    LW_ASSIGN(const Scheme scheme, parse_scheme(*quant));
     asked = QuantizationConfig::uniform(scheme);
   } else if (!quant_config.empty()) {
     LW_ASSIGN(const std::string text, read_text_file(quant_config));

@@ -36,7 +36,7 @@ Run add_bench(CLI::App& app);
 // DIR, --quant, --quant-config and --name-map.
 struct ModelOptions {
   std::string directory;
-  std::string quant;
+  std::optional<std::string> quant;
   std::string quant_config;
   std::string name_map;
 

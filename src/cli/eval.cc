@@ -116,17 +116,13 @@ Result<Outcome> run(const EvalCommand& command) {
 Run add_eval(CLI::App& app) {
   auto command = std::make_shared<EvalCommand>();
   command->model.add_to(app);
-  auto* text = app.add_option("--text", command->text_file, "file of text");
-  auto* tokens = app.add_option("--tokens-file", command->tokens_file, "file of token ids, without BOS");
-  text->excludes(tokens);
+  auto* input = app.add_option_group("input", "exactly one of these");
+  input->add_option("--text", command->text_file, "file of text");
+  input->add_option("--tokens-file", command->tokens_file, "file of token ids, without BOS");
+  input->require_option(1);
   app.add_option("--context", command->context, "tokens of a window (default: the model's, at most 2048)")
       ->check(CLI::Range(int64_t{2}, int64_t{1} << 24));
-  return [command]() -> Result<Outcome> {
-    if (command->text_file.empty() && command->tokens_file.empty()) {
-      return fail(ErrorCode::kInvalidArgument, "eval: expected --text FILE or --tokens-file FILE");
-    }
-    return run(*command);
-  };
+  return [command] { return run(*command); };
 }
 
 }  // namespace liveweight::cli

@@ -84,9 +84,10 @@ Result<Outcome> run(const GenerateCommand& command) {
 Run add_generate(CLI::App& app) {
   auto command = std::make_shared<GenerateCommand>();
   command->model.add_to(app);
-  auto* prompt = app.add_option("--prompt", command->prompt, "text to continue");
-  auto* tokens = app.add_option("--tokens", command->tokens, "ids to continue: 1,2,3");
-  prompt->excludes(tokens);
+  auto* input = app.add_option_group("input", "exactly one of these");
+  input->add_option("--prompt", command->prompt, "text to continue");
+  input->add_option("--tokens", command->tokens, "ids to continue: 1,2,3");
+  input->require_option(1);
   SamplingParameters& sampling = command->sampling;
   app.add_option("-n,--max-new-tokens", sampling.max_new_tokens, "tokens to generate, at most")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 20));
@@ -96,12 +97,7 @@ Run add_generate(CLI::App& app) {
   app.add_option("--seed", sampling.seed, "of the sampling");
   app.add_option("--logprobs", sampling.logprobs, "report the K likeliest tokens at each position");
   app.add_flag("--ignore-eos", sampling.ignore_eos, "go on after an end-of-sequence token");
-  return [command]() -> Result<Outcome> {
-    if (!command->prompt && !command->tokens) {
-      return fail(ErrorCode::kInvalidArgument, "generate: expected --prompt TEXT or --tokens 1,2,3");
-    }
-    return run(*command);
-  };
+  return [command] { return run(*command); };
 }
 
 }  // namespace liveweight::cli

@@ -13,6 +13,7 @@ namespace {
 
 constexpr int64_t kLargestDimension = 1 << 24;
 constexpr int64_t kMostLayers = 10'000;
+constexpr int64_t kMostExpertsInAll = 1 << 20;
 constexpr int kDeepestNesting = 64;
 
 bool nests_too_deep(std::string_view json) {
@@ -29,6 +30,12 @@ Result<nlohmann::json> parse_object(std::string_view text, const char* file) {
   if (json.is_object()) return json;
   return fail(ErrorCode::kBadCheckpoint, fmt::format("{}: expected a JSON object, got something else", file),
               {file});
+}
+
+// The text of a field with its own fields in their order, which matters to rules. The text was
+// parsed before, so this cannot fail.
+std::string field_in_order(std::string_view text, const char* field) {
+  return nlohmann::ordered_json::parse(text)[field].dump();
 }
 
 Result<Architecture> find_architecture(const nlohmann::json& json) {
@@ -86,8 +93,12 @@ void read_dimensions(ConfigReader& reader, const ArchitectureDefaults& defaults,
   const int64_t head_dim =
       defaults.head_dim ? defaults.head_dim : std::max<int64_t>(1, config.hidden_size / config.heads);
   config.head_dim = reader.count("head_dim", head_dim, 1, 65536);
+  if (!reader.has("head_dim") && !defaults.head_dim && config.hidden_size % config.heads != 0) {
+    reader.reject("num_attention_heads", fmt::format("a divisor of hidden_size ({})", config.hidden_size));
+  }
   config.max_position = reader.count("max_position_embeddings", defaults.max_position);
   config.rms_norm_eps = reader.number("rms_norm_eps", defaults.rms_norm_eps);
+  if (config.rms_norm_eps < 0) reader.reject("rms_norm_eps", "a number from 0 on");
   config.tied = reader.flag("tie_word_embeddings", defaults.tied);
   if (config.layers > kMostLayers) {
     reader.reject("num_hidden_layers", fmt::format("at most {}", kMostLayers));
@@ -121,10 +132,15 @@ Result<ModelConfig> parse_model_config(std::string_view config_json) {
                 fmt::format("config.json: hidden_act: {} is not supported, only silu", activation));
   }
   architecture.configure(reader, config);
+  if (config.experts * config.layers > kMostExpertsInAll) {
+    reader.reject(reader.has("num_experts") ? "num_experts" : "num_local_experts",
+                  fmt::format("at most {} in all layers", kMostExpertsInAll));
+  }
   config.eos_token_ids = read_ids(reader, "eos_token_id");
   const std::vector<int32_t> bos = read_ids(reader, "bos_token_id");
   if (!bos.empty()) config.bos_token_id = bos[0];
-  if (reader.has("quantization_config")) config.quantization_config = json["quantization_config"].dump();
+  if (reader.has("quantization_config"))
+    config.quantization_config = field_in_order(config_json, "quantization_config");
   LW_TRY(reader.status());
   return config;
 }

@@ -15,12 +15,22 @@ Result<RopeParameters::Type> read_type(ConfigReader& scaling) {
       fmt::format("config.json: rope_type: {} is not supported; known are default, linear and llama3", name));
 }
 
+// Of the field's own spelling, wherever that stands: beside the dimensions or in an object.
+void read_rotation(ConfigReader& reader, RopeParameters& rope) {
+  rope.theta = reader.number("rope_theta", rope.theta);
+  rope.partial_rotary_factor = reader.number("partial_rotary_factor", rope.partial_rotary_factor);
+  if (rope.theta <= 0) reader.reject("rope_theta", "a positive number");
+  if (rope.partial_rotary_factor <= 0 || rope.partial_rotary_factor > 1) {
+    reader.reject("partial_rotary_factor", "a number above 0 and at most 1");
+  }
+}
+
 }  // namespace
 
 Result<RopeParameters> read_rope(ConfigReader& reader, double default_theta, int64_t max_position) {
   RopeParameters rope;
-  rope.theta = reader.number("rope_theta", default_theta);
-  rope.partial_rotary_factor = reader.number("partial_rotary_factor", 1.0);
+  rope.theta = default_theta;
+  read_rotation(reader, rope);
   const char* field = reader.has("rope_parameters") ? "rope_parameters" : "rope_scaling";
   if (!reader.has(field)) return rope;
   const nlohmann::json& object = reader.object()[field];
@@ -30,17 +40,12 @@ Result<RopeParameters> read_rope(ConfigReader& reader, double default_theta, int
   }
   ConfigReader scaling(object);
   LW_ASSIGN(rope.type, read_type(scaling));
-  rope.theta = scaling.number("rope_theta", rope.theta);
-  rope.partial_rotary_factor = scaling.number("partial_rotary_factor", rope.partial_rotary_factor);
+  read_rotation(scaling, rope);
   rope.factor = scaling.number("factor", 1.0);
   rope.low_freq_factor = scaling.number("low_freq_factor", 1.0);
   rope.high_freq_factor = scaling.number("high_freq_factor", 4.0);
   rope.original_max_position = scaling.count("original_max_position_embeddings", max_position);
-  if (rope.theta <= 0) scaling.reject("rope_theta", "a positive number");
   if (rope.factor <= 0) scaling.reject("factor", "a positive number");
-  if (rope.partial_rotary_factor <= 0 || rope.partial_rotary_factor > 1) {
-    scaling.reject("partial_rotary_factor", "a number above 0 and at most 1");
-  }
   if (rope.type == RopeParameters::Type::kLlama3 && rope.high_freq_factor <= rope.low_freq_factor) {
     scaling.reject("high_freq_factor", "a number above low_freq_factor");
   }

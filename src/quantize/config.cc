@@ -2,12 +2,15 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "quantize/config_rules.h"
 
 namespace liveweight {
 namespace {
 
 constexpr size_t kLargestConfig = 16 << 20;
+constexpr int64_t kMostFields = 1 << 17;  // an object in the order of its text looks fields up one by one
 constexpr int kDeepestNesting = 32;
 
 bool is_quantized_by_default(ModuleKind kind) {
@@ -59,7 +62,8 @@ QuantizationConfig QuantizationConfig::uniform(const Scheme& scheme) {
 }
 
 Result<QuantizationConfig> QuantizationConfig::parse(std::string_view text) {
-  if (text.size() > kLargestConfig || nests_too_deep(text)) {
+  if (text.size() > kLargestConfig || std::count(text.begin(), text.end(), ':') > kMostFields ||
+      nests_too_deep(text)) {
     return fail(ErrorCode::kInvalidArgument,
                 "quantization_config: expected a small JSON object, got one too large or deep");
   }
@@ -101,8 +105,16 @@ Result<ModulePattern> ModulePattern::parse(std::string_view entry) {
   return pattern;
 }
 
+Result<ModulePattern> ModulePattern::whole(std::string_view expression, std::string suffix) {
+  LW_TRY(Regex::compile(expression));
+  ModulePattern pattern;
+  LW_ASSIGN(pattern.regex_, Regex::compile(fmt::format("(?:{})\\z", expression)));
+  pattern.suffix_ = std::move(suffix);
+  return pattern;
+}
+
 Result<bool> ModulePattern::fits(const std::string& module, ModuleKind kind) const {
-  if (regex_) return regex_->matches_at_start(module);
+  if (regex_) return regex_->matches_at_start(module + suffix_);
   if (text_ == "Linear")
     return kind == ModuleKind::kLinear || kind == ModuleKind::kExpert || kind == ModuleKind::kHead;
   if (module == text_ || module.starts_with(text_ + ".")) return true;

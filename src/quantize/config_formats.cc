@@ -17,9 +17,11 @@ Result<Scheme> scheme_at(const Json& value, const std::string& field) {
   return scheme;
 }
 
-bool flag(const Json& config, const char* field, bool otherwise) {
+Result<bool> flag(const Json& config, const char* field, bool otherwise) {
   const auto found = config.find(field);
-  return found != config.end() && found->is_boolean() ? found->get<bool>() : otherwise;
+  if (found == config.end() || found->is_null()) return otherwise;
+  if (!found->is_boolean()) return bad_field(field, "true or false", *found);
+  return found->get<bool>();
 }
 
 Result<int64_t> positive(const Json& value, const std::string& field) {
@@ -77,7 +79,7 @@ Result<Scheme> compressed_scheme(const Json& weights) {
     LW_ASSIGN(scheme.size,
               block_edge(weights.value("block_structure", Json()), "config_groups.weights.block_structure"));
   }
-  const bool symmetric = flag(weights, "symmetric", true);
+  LW_ASSIGN(const bool symmetric, flag(weights, "symmetric", true));
   scheme.profile = symmetric ? Profile::kCompressedTensors : Profile::kCompressedTensorsAsymmetric;
   const bool int4 = scheme.element == Element::kInt4;
   if (int4 != (scheme.granularity == Granularity::kGroup) || (!symmetric && !int4)) {
@@ -144,14 +146,29 @@ Result<Scheme> torchao_scheme(const Json& config) {
                           type.empty() ? "(none)" : type));
 }
 
-// Names first, then patterns, then `_default`: torchao's own order of precedence.
+// Which entries of FqnToConfig come in a pass over them: names or patterns, of parameters or of modules.
+struct TorchaoPass {
+  bool pattern;
+  std::string_view suffix;
+};
+
+Result<std::optional<ModulePattern>> torchao_pattern(std::string_view name, const TorchaoPass& pass) {
+  if (name == "_default" || name.starts_with("re:") != pass.pattern) return std::nullopt;
+  if (pass.pattern) return ModulePattern::whole(name.substr(3), std::string(pass.suffix));
+  if (name.ends_with(".weight") == pass.suffix.empty()) return std::nullopt;
+  return ModulePattern::parse(name.substr(0, name.size() - pass.suffix.size()));
+}
+
+// torchao's own order of precedence: parameters' names, modules' names, patterns of parameters, of modules,
+// `_default`.
 Status add_by_name(const Json& by_name, Rules& rules) {
-  for (const bool patterns : {false, true}) {
+  for (const TorchaoPass& pass : {TorchaoPass{false, ".weight"}, TorchaoPass{false, ""},
+                                  TorchaoPass{true, ".weight"}, TorchaoPass{true, ""}}) {
     for (const auto& [name, config] : by_name.items()) {
-      if (name == "_default" || name.starts_with("re:") != patterns) continue;
+      LW_ASSIGN(std::optional<ModulePattern> pattern, torchao_pattern(name, pass));
+      if (!pattern) continue;
       LW_ASSIGN(const Scheme scheme, torchao_scheme(config));
-      LW_ASSIGN(ModulePattern pattern, ModulePattern::parse(name));
-      rules.rules.push_back({std::move(pattern), scheme});
+      rules.rules.push_back({std::move(*pattern), scheme});
     }
   }
   LW_ASSIGN(rules.linear, torchao_scheme(by_name.value("_default", Json())));
@@ -186,8 +203,8 @@ ParsedRules parse_online_rules(const Json& config) {
 ParsedRules parse_fp8_rules(const Json& config) {
   Rules rules;
   rules.method = "fp8";
-  rules.quantization_case = flag(config, "is_checkpoint_fp8_serialized", true) ? QuantizationCase::kOffline
-                                                                               : QuantizationCase::kOnline;
+  LW_ASSIGN(const bool serialized, flag(config, "is_checkpoint_fp8_serialized", true));
+  rules.quantization_case = serialized ? QuantizationCase::kOffline : QuantizationCase::kOnline;
   LW_TRY(add_ignored(config, "modules_to_not_convert", rules));
   LW_TRY(add_ignored(config, "ignored_layers", rules));
   const Json block = config.value("weight_block_size", Json());
@@ -222,9 +239,8 @@ ParsedRules parse_compressed_tensors_rules(const Json& config) {
 ParsedRules parse_torchao_rules(const Json& config) {
   Rules rules;
   rules.method = "torchao";
-  rules.quantization_case = flag(config, "is_checkpoint_torchao_serialized", false)
-                                ? QuantizationCase::kOffline
-                                : QuantizationCase::kOnline;
+  LW_ASSIGN(const bool serialized, flag(config, "is_checkpoint_torchao_serialized", false));
+  rules.quantization_case = serialized ? QuantizationCase::kOffline : QuantizationCase::kOnline;
   LW_TRY(add_ignored(config, "modules_to_not_convert", rules));
   const Json type = config.value("quant_type", Json());
   if (!type.is_object()) return bad_field("quant_type", "an object with `default`", type);

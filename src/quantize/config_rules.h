@@ -16,10 +16,14 @@ namespace liveweight {
 class ModulePattern {
  public:
   static Result<ModulePattern> parse(std::string_view entry);
+  // An expression that must fit the whole of a module's name with `suffix` after it, as Python's
+  // re.fullmatch.
+  static Result<ModulePattern> whole(std::string_view expression, std::string suffix);
   Result<bool> fits(const std::string& module, ModuleKind kind) const;
 
  private:
   std::string text_;
+  std::string suffix_;
   std::optional<Regex> regex_;
 };
 
@@ -35,7 +39,8 @@ struct QuantizationConfig::Rules {
   Scheme expert;
 };
 
-using Json = nlohmann::json;
+// In the order of the text, as the first rule that fits decides.
+using Json = nlohmann::ordered_json;
 using ParsedRules = Result<QuantizationConfig::Rules>;
 
 // One for each spelling.

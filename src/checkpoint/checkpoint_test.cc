@@ -1,0 +1,111 @@
+// Directories of shards: what an index may say, what must be there, and what a bare directory means.
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <fstream>
+
+#include "liveweight/checkpoint.h"
+
+namespace liveweight {
+namespace {
+
+class CheckpointTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    directory_ = std::filesystem::temp_directory_path() / ("lw_checkpoint_" + std::to_string(getpid()));
+    std::filesystem::remove_all(directory_);
+    std::filesystem::create_directory(directory_);
+  }
+  void TearDown() override { std::filesystem::remove_all(directory_); }
+
+  void shard(const std::string& file, const std::vector<std::string>& names) const {
+    static const std::byte kByte{7};
+    std::vector<std::pair<std::string, TensorView>> tensors;
+    for (const std::string& name : names) tensors.emplace_back(name, TensorView{DType::kU8, {1}, &kByte, 1});
+    ASSERT_TRUE(write_safetensors(directory_ / file, tensors));
+  }
+  void index(const std::string& text) const {
+    std::ofstream(directory_ / "model.safetensors.index.json") << text;
+  }
+  void expect_refused(const std::string& named) const {
+    const auto checkpoint = Checkpoint::open(directory_);
+    ASSERT_FALSE(checkpoint) << named;
+    EXPECT_NE(checkpoint.error().message.find(named), std::string::npos) << checkpoint.error().message;
+  }
+
+  std::filesystem::path directory_;
+};
+
+TEST_F(CheckpointTest, AnIndexWithAWrongTotalSizeIsRead) {
+  shard("1.safetensors", {"a", "not promised"});
+  shard("2.safetensors", {"b"});
+  index(R"({"metadata":{"total_size":-5},"weight_map":{"a":"1.safetensors","b":"2.safetensors"}})");
+  const auto checkpoint = Checkpoint::open(directory_);
+  ASSERT_TRUE(checkpoint) << checkpoint.error().message;
+  EXPECT_EQ(checkpoint->tensors().size(), 2u);
+  EXPECT_EQ(checkpoint->find("b")->file, "2.safetensors");
+  EXPECT_EQ(checkpoint->find("not promised"), nullptr);
+}
+
+TEST_F(CheckpointTest, AnIndexThatPromisesWhatIsNotThereIsRefusedByName) {
+  shard("1.safetensors", {"a"});
+  index(R"({"weight_map":{"a":"1.safetensors","b":"2.safetensors"}})");
+  expect_refused("2.safetensors");
+  index(R"({"weight_map":{"a":"1.safetensors","b":"1.safetensors"}})");
+  expect_refused("tensor b");
+}
+
+TEST_F(CheckpointTest, AnIndexThatIsMalformedOrLeavesTheDirectoryIsRefused) {
+  shard("1.safetensors", {"a"});
+  for (const char* file : {R"("../x")", R"("/etc/passwd")", R"("..")", R"(".")", R"("")", R"("a/b")", "1",
+                           "null", R"(["1.safetensors"])"}) {
+    index(std::string(R"({"weight_map":{"a":)") + file + "}}");
+    expect_refused("weight_map.a");
+  }
+  for (const char* text : {R"({"weight_map":{}})", "{}", R"({"weight_map":[]})", R"({"weight_map":"x"})"}) {
+    index(text);
+    expect_refused("weight_map");
+  }
+  for (const char* text : {"", "[]", "{", "\xff"}) {
+    index(text);
+    expect_refused("model.safetensors.index.json");
+  }
+  index(std::string(1'000'000, '['));
+  expect_refused("model.safetensors.index.json");
+}
+
+TEST_F(CheckpointTest, ATensorThatAnIndexNamesTwiceIsRefused) {
+  shard("1.safetensors", {"a"});
+  index(R"({"weight_map":{"a":"1.safetensors","a":"1.safetensors"}})");
+  expect_refused("a is there twice");
+}
+
+TEST_F(CheckpointTest, ABareDirectoryIsAllOfItsShards) {
+  shard("model-00001-of-00002.safetensors", {"a"});
+  expect_refused("model-00002-of-00002.safetensors");
+  shard("model-00002-of-00002.safetensors", {"b"});
+  const auto checkpoint = Checkpoint::open(directory_);
+  ASSERT_TRUE(checkpoint) << checkpoint.error().message;
+  EXPECT_EQ(checkpoint->tensors().size(), 2u);
+  shard("other.safetensors", {"b"});
+  expect_refused("tensor b");
+}
+
+TEST_F(CheckpointTest, NothingAndNoDirectoryAreRefused) {
+  expect_refused(directory_.string());
+  EXPECT_FALSE(Checkpoint::open(directory_ / "absent"));
+  std::filesystem::create_directory(directory_ / "model.safetensors");
+  expect_refused("model.safetensors");
+}
+
+TEST_F(CheckpointTest, AFileThatWasReplacedIsNoticed) {
+  shard("model.safetensors", {"a"});
+  const auto checkpoint = Checkpoint::open(directory_);
+  ASSERT_TRUE(checkpoint);
+  EXPECT_TRUE(checkpoint->check_unchanged());
+  shard("model.safetensors", {"a", "b"});
+  EXPECT_FALSE(checkpoint->check_unchanged());
+}
+
+}  // namespace
+}  // namespace liveweight
