@@ -119,7 +119,9 @@ class Applier {
     std::error_code error;
     for (std::filesystem::directory_iterator it(from, error), end; !error && it != end; it.increment(error)) {
       const std::filesystem::path name = it->path().filename();
-      if (!it->is_regular_file() || name.extension() == ".safetensors" || name == kIndexName) continue;
+      std::error_code dangling;
+      if (!it->is_regular_file(dangling) || name.extension() == ".safetensors" || name == kIndexName)
+        continue;
       std::filesystem::copy_file(it->path(), out_.path() / name, std::filesystem::copy_options::skip_existing,
                                  error);
       if (error) break;
