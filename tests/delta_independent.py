@@ -5,10 +5,14 @@
 
 Exit code 77 where a module or the models are missing."""
 import json
+import os
+import random
+import shutil
 import struct
 import subprocess
 import sys
 import tempfile
+import time
 import zlib
 from pathlib import Path
 
@@ -97,6 +101,25 @@ def run(binary, *arguments, code=0):
     return json.loads(done.stdout) if code == 0 else done.stderr
 
 
+def kill_while_applying(binary, scratch, old, deltas, new, times):
+    """`apply` in place, killed at random instants: the directory is the old version or the new one, never between."""
+    before, after = read_safetensors(old / "model.safetensors")[0], new
+    seen = set()
+    for i in range(times):
+        target = scratch / f"kill_{i}"
+        shutil.copytree(old, target)
+        process = subprocess.Popen([binary, "apply", target, *deltas], stdout=subprocess.DEVNULL,
+                                   stderr=subprocess.DEVNULL)
+        time.sleep(random.uniform(0, 0.04))
+        process.kill()
+        process.wait()
+        state = read_safetensors(target / "model.safetensors")[0]
+        assert state in (before, after), i
+        assert sorted(p.name for p in target.iterdir()) == sorted(p.name for p in old.iterdir()), i
+        seen.add("old" if state == before else "new")
+    return seen
+
+
 def main(binary, models):
     trajectory = models / "trajectory"
     if not trajectory.exists():
@@ -128,8 +151,11 @@ def main(binary, models):
         assert "base_version" in refused, refused
         wrong = run(binary, "apply", steps[5], scratch / "theirs_3", "--out", scratch / "never", code=2)
         assert "not made from this base" in wrong and not (scratch / "never").exists(), wrong
+        times = int(os.environ.get("LIVEWEIGHT_KILLS", "20"))
+        deltas = [scratch / f"ours_{i}" for i in range(1, 12)]
         leftovers = [p.name for p in scratch.iterdir() if ".tmp." in p.name]
         assert not leftovers, leftovers
+        print("killed at", kill_while_applying(binary, scratch, steps[0], deltas, states[11], times))
     print("ok")
     return 0
 
