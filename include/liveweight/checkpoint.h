@@ -84,11 +84,17 @@ struct CheckpointTensor {
 class Checkpoint {
  public:
   static Result<Checkpoint> open(const std::filesystem::path& directory);
+  // One safetensors file alone.
+  static Result<Checkpoint> open_file(const std::filesystem::path& file);
 
   const std::filesystem::path& directory() const { return directory_; }
   const std::vector<CheckpointTensor>& tensors() const { return *tensors_; }
   const CheckpointTensor* find(const std::string& name) const;
-  const std::map<std::string, std::string>& metadata() const { return files_[0]->header().metadata; }
+  // Of the first file; of the file of that name; the strings and integers of the index's `metadata`.
+  const std::map<std::string, std::string>& metadata() const;
+  const std::map<std::string, std::string>& metadata_of(const std::string& file) const;
+  const std::map<std::string, std::string>& index_metadata() const { return index_metadata_; }
+  std::vector<std::string> file_names() const;
   Status check_unchanged() const;
 
  private:
@@ -96,6 +102,7 @@ class Checkpoint {
   Status add_indexed(const std::string& index_text);
 
   std::filesystem::path directory_;
+  std::map<std::string, std::string> index_metadata_;
   std::vector<std::shared_ptr<const SafetensorsFile>> files_;
   std::shared_ptr<std::vector<CheckpointTensor>> tensors_ = std::make_shared<std::vector<CheckpointTensor>>();
   std::shared_ptr<std::unordered_map<std::string, size_t>> by_name_ =

@@ -24,10 +24,24 @@ bool is_plain_file_name(const std::string& name) {
          name.find('\0') == std::string::npos;
 }
 
-// weight_map of an index: tensor -> shard. Duplicate keys are looked for while parsing, as JSON libraries
-// keep silent.
-Result<std::unordered_map<std::string, std::string>> parse_index(const std::filesystem::path& path,
-                                                                 const std::string& text) {
+struct Index {
+  std::unordered_map<std::string, std::string> shards;  // weight_map: tensor -> shard
+  std::map<std::string, std::string> metadata;
+};
+
+std::map<std::string, std::string> metadata_of_index(const nlohmann::json& json) {
+  std::map<std::string, std::string> metadata;
+  const auto found = json.find("metadata");
+  if (found == json.end() || !found->is_object()) return metadata;
+  for (const auto& [key, value] : found->items()) {
+    if (value.is_string()) metadata.emplace(key, value.get<std::string>());
+    if (value.is_number_integer()) metadata.emplace(key, value.dump());
+  }
+  return metadata;
+}
+
+// Duplicate keys are looked for while parsing, as JSON libraries keep silent.
+Result<Index> parse_index(const std::filesystem::path& path, const std::string& text) {
   std::string duplicate;
   std::vector<std::set<std::string>> keys;
   const auto watch = [&](int, nlohmann::json::parse_event_t event, nlohmann::json& parsed) {
@@ -44,7 +58,7 @@ Result<std::unordered_map<std::string, std::string>> parse_index(const std::file
   if (!duplicate.empty()) return bad(path, fmt::format("{} is there twice", duplicate), {duplicate});
   const auto map = json.find("weight_map");
   if (map == json.end() || !map->is_object()) return bad(path, "weight_map: expected an object");
-  std::unordered_map<std::string, std::string> shards;
+  Index index;
   for (const auto& [tensor, shard] : map->items()) {
     if (!shard.is_string() || !is_plain_file_name(shard)) {
       return bad(path,
@@ -52,10 +66,12 @@ Result<std::unordered_map<std::string, std::string>> parse_index(const std::file
                              shard.dump(-1, ' ', true, nlohmann::json::error_handler_t::replace)),
                  {tensor});
     }
-    shards.emplace(tensor, shard);
+    index.shards.emplace(tensor, shard);
   }
-  if (shards.empty()) return bad(path, "weight_map: it names no tensor");
-  return shards;
+  index.metadata = metadata_of_index(json);
+  const bool may_be_empty = index.metadata.contains("delta_encoding");  // nothing changed
+  if (index.shards.empty() && !may_be_empty) return bad(path, "weight_map: it names no tensor");
+  return index;
 }
 
 // model-00002-of-00005.safetensors: every one of the five must be there.
@@ -123,9 +139,18 @@ Result<Checkpoint> Checkpoint::open(const std::filesystem::path& directory) {
   return checkpoint;
 }
 
+Result<Checkpoint> Checkpoint::open_file(const std::filesystem::path& file) {
+  Checkpoint checkpoint;
+  checkpoint.directory_ = file.parent_path();
+  LW_TRY(checkpoint.add_file(file.filename().string(), nullptr));
+  return checkpoint;
+}
+
 Status Checkpoint::add_indexed(const std::string& index_text) {
   const std::filesystem::path index = directory_ / kIndexName;
-  LW_ASSIGN(const auto weight_map, parse_index(index, index_text));
+  LW_ASSIGN(Index parsed, parse_index(index, index_text));
+  index_metadata_ = std::move(parsed.metadata);
+  const auto& weight_map = parsed.shards;
   std::set<std::string> shards;
   for (const auto& [tensor, shard] : weight_map) shards.insert(shard);
   for (const std::string& shard : shards) {
@@ -165,6 +190,24 @@ Status Checkpoint::add_file(const std::string& name,
 const CheckpointTensor* Checkpoint::find(const std::string& name) const {
   const auto found = by_name_->find(name);
   return found == by_name_->end() ? nullptr : &(*tensors_)[found->second];
+}
+
+const std::map<std::string, std::string>& Checkpoint::metadata() const {
+  static const std::map<std::string, std::string> kNone;
+  return files_.empty() ? kNone : files_[0]->header().metadata;
+}
+
+const std::map<std::string, std::string>& Checkpoint::metadata_of(const std::string& file) const {
+  for (const auto& candidate : files_) {
+    if (std::filesystem::path(candidate->path()).filename() == file) return candidate->header().metadata;
+  }
+  return metadata();
+}
+
+std::vector<std::string> Checkpoint::file_names() const {
+  std::vector<std::string> names;
+  for (const auto& file : files_) names.push_back(std::filesystem::path(file->path()).filename().string());
+  return names;
 }
 
 Status Checkpoint::check_unchanged() const {

@@ -7,50 +7,11 @@
 #include <nlohmann/json.hpp>
 
 #include "checkpoint/file.h"
+#include "checkpoint/write.h"
 #include "liveweight/checkpoint.h"
 
 namespace liveweight {
 namespace {
-
-// A file under a temporary name, which goes away unless `finish` puts it in its place.
-class ReplacementFile {
- public:
-  explicit ReplacementFile(const std::filesystem::path& path)
-      : path_(path), temporary_(path.string() + fmt::format(".tmp.{}", getpid())) {}
-  ~ReplacementFile() {
-    if (descriptor_.get() >= 0) unlink(temporary_.c_str());
-  }
-
-  Status create() {
-    descriptor_ = FileDescriptor(open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
-    if (descriptor_.get() < 0) return io_error(temporary_, "create");
-    return {};
-  }
-
-  Status write_all(const void* data, uint64_t bytes) {
-    const char* at = static_cast<const char*>(data);
-    while (bytes > 0) {
-      const ssize_t written = write(descriptor_.get(), at, bytes);
-      if (written < 0 && errno == EINTR) continue;
-      if (written < 0) return io_error(temporary_, "write");
-      at += written;
-      bytes -= static_cast<uint64_t>(written);
-    }
-    return {};
-  }
-
-  Status finish() {
-    if (fsync(descriptor_.get()) != 0) return io_error(temporary_, "sync");
-    if (rename(temporary_.c_str(), path_.c_str()) != 0) return io_error(path_, "replace");
-    descriptor_ = FileDescriptor();
-    return {};
-  }
-
- private:
-  std::filesystem::path path_;
-  std::string temporary_;
-  FileDescriptor descriptor_;
-};
 
 std::string header_of(std::span<const std::pair<std::string, TensorView>> tensors,
                       const std::map<std::string, std::string>& metadata) {
@@ -69,23 +30,61 @@ std::string header_of(std::span<const std::pair<std::string, TensorView>> tensor
 
 }  // namespace
 
+ReplacementFile::ReplacementFile(const std::filesystem::path& path)
+    : path_(path), temporary_(path.string() + fmt::format(".tmp.{}", getpid())) {}
+
+ReplacementFile::~ReplacementFile() {
+  if (descriptor_.get() >= 0) unlink(temporary_.c_str());
+}
+
+Status ReplacementFile::create() {
+  descriptor_ = FileDescriptor(open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
+  if (descriptor_.get() < 0) return io_error(temporary_, "create");
+  return {};
+}
+
+Status ReplacementFile::append(const void* data, uint64_t bytes) {
+  const char* at = static_cast<const char*>(data);
+  while (bytes > 0) {
+    const ssize_t written = write(descriptor_.get(), at, bytes);
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) return io_error(temporary_, "write");
+    at += written;
+    bytes -= static_cast<uint64_t>(written);
+  }
+  return {};
+}
+
+Status ReplacementFile::finish() {
+  if (fsync(descriptor_.get()) != 0) return io_error(temporary_, "sync");
+  if (rename(temporary_.c_str(), path_.c_str()) != 0) return io_error(path_, "replace");
+  descriptor_ = FileDescriptor();
+  return {};
+}
+
+Status append_safetensors_header(ReplacementFile& file,
+                                 std::span<const std::pair<std::string, TensorView>> tensors,
+                                 const std::map<std::string, std::string>& metadata) {
+  const std::string header = header_of(tensors, metadata);
+  const uint64_t length = header.size();
+  LW_TRY(file.append(&length, sizeof length));
+  return file.append(header.data(), header.size());
+}
+
 Status write_safetensors(const std::filesystem::path& path,
                          std::span<const std::pair<std::string, TensorView>> tensors,
                          const std::map<std::string, std::string>& metadata) {
   ReplacementFile file(path);
   LW_TRY(file.create());
-  const std::string header = header_of(tensors, metadata);
-  const uint64_t length = header.size();
-  LW_TRY(file.write_all(&length, sizeof length));
-  LW_TRY(file.write_all(header.data(), header.size()));
-  for (const auto& [name, view] : tensors) LW_TRY(file.write_all(view.data, view.bytes));
+  LW_TRY(append_safetensors_header(file, tensors, metadata));
+  for (const auto& [name, view] : tensors) LW_TRY(file.append(view.data, view.bytes));
   return file.finish();
 }
 
 Status write_text_file(const std::filesystem::path& path, std::string_view text) {
   ReplacementFile file(path);
   LW_TRY(file.create());
-  LW_TRY(file.write_all(text.data(), text.size()));
+  LW_TRY(file.append(text.data(), text.size()));
   return file.finish();
 }
 

@@ -31,6 +31,8 @@ Run add_reload(CLI::App& app);
 Run add_generate(CLI::App& app);
 Run add_eval(CLI::App& app);
 Run add_tokenize(CLI::App& app);
+Run add_diff(CLI::App& app);
+Run add_apply(CLI::App& app);
 Run add_bench(CLI::App& app);
 
 // DIR, --quant, --quant-config and --name-map.

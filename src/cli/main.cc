@@ -38,6 +38,10 @@ constexpr Subcommand kSubcommands[] = {
      add_digest},
     {"reload", "load a model, then new weights into it, one directory after another",
      "liveweight reload DIR STEP_1 STEP_2 --quant fp8_per_channel", add_reload},
+    {"diff", "what changed between two checkpoints, as a delta",
+     "liveweight diff OLD_DIR NEW_DIR OUT_DIR --encoding indices", add_diff},
+    {"apply", "a plain checkpoint with deltas put into it",
+     "liveweight apply DIR DELTA_1 DELTA_2 --out OUT_DIR", add_apply},
     {"bench", "our speed against the machine's limits, measured in one run", "liveweight bench reload --json",
      add_bench},
 };

@@ -1,0 +1,173 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <set>
+
+#include "checkpoint/write.h"
+#include "liveweight/delta.h"
+
+namespace liveweight {
+namespace {
+
+constexpr const char* kIndexName = "model.safetensors.index.json";
+
+// The newest full checkpoint and the deltas after it, each checked to continue the one before.
+struct Chain {
+  std::filesystem::path base;
+  std::optional<Checkpoint> checkpoint;
+  std::vector<DeltaDirectory> deltas;
+  std::string version;
+
+  Status read(const std::filesystem::path& first, std::span<const std::filesystem::path> rest) {
+    LW_TRY(restart(first));
+    for (const auto& path : rest) {
+      LW_ASSIGN(const bool is_delta, DeltaDirectory::is_delta(path));
+      LW_TRY(is_delta ? append(path) : restart(path));
+    }
+    return check_names();
+  }
+
+ private:
+  Status restart(const std::filesystem::path& path) {
+    base = path;
+    deltas.clear();
+    LW_ASSIGN(checkpoint, Checkpoint::open(path));
+    LW_ASSIGN(version, version_of(*checkpoint));
+    return {};
+  }
+
+  Status append(const std::filesystem::path& path) {
+    LW_ASSIGN(DeltaDirectory delta, DeltaDirectory::open(path));
+    if (!same_version(delta.base_version(), version)) {
+      return fail(ErrorCode::kStaleVersion,
+                  fmt::format("{}: base_version: it applies on version {}, but the checkpoint is at {}",
+                              path.string(), delta.base_version(), version),
+                  {path.string()});
+    }
+    version = delta.version();
+    deltas.push_back(std::move(delta));
+    return {};
+  }
+
+  Status check_names() const {
+    for (const DeltaDirectory& delta : deltas) {
+      for (const std::string& name : delta.names()) {
+        if (checkpoint->find(name)) continue;
+        return fail(ErrorCode::kUnknownTensor,
+                    fmt::format("{}: tensor {} is not in {}", delta.path().string(), name, base.string()),
+                    {name});
+      }
+    }
+    return {};
+  }
+};
+
+class Applier {
+ public:
+  Applier(const Chain& chain, const std::filesystem::path& out) : chain_(chain), out_(out) {}
+
+  Result<DeltaApplyReport> run(const std::filesystem::path& first, bool exchange) {
+    LW_TRY(out_.create());
+    for (const std::string& file : chain_.checkpoint->file_names()) LW_TRY(write_file(file));
+    LW_TRY(copy_others(chain_.base));
+    LW_TRY(copy_others(first));
+    LW_TRY(write_index());
+    LW_TRY(chain_.checkpoint->check_unchanged());
+    LW_TRY(out_.finish(exchange));
+    report_.version = chain_.version;
+    report_.deltas = chain_.deltas.size();
+    report_.tensors = changed_.size();
+    return report_;
+  }
+
+ private:
+  Status write_file(const std::string& name) {
+    std::vector<std::pair<std::string, TensorView>> tensors;
+    for (const CheckpointTensor& tensor : chain_.checkpoint->tensors()) {
+      if (tensor.file == name) tensors.emplace_back(tensor.name, tensor.view);
+    }
+    std::map<std::string, std::string> metadata = chain_.checkpoint->metadata_of(name);
+    metadata.erase("version");
+    if (!chain_.version.empty()) metadata["version"] = chain_.version;
+    ReplacementFile file(out_.path() / name);
+    LW_TRY(file.create());
+    LW_TRY(append_safetensors_header(file, tensors, metadata));
+    for (const auto& [tensor, view] : tensors) LW_TRY(append_tensor(file, tensor, view));
+    return file.finish();
+  }
+
+  Status append_tensor(ReplacementFile& file, const std::string& name, const TensorView& view) {
+    report_.bytes += view.bytes;
+    std::vector<std::byte> patched;
+    for (const DeltaDirectory& delta : chain_.deltas) {
+      if (!std::binary_search(delta.names().begin(), delta.names().end(), name)) continue;
+      if (changed_.insert(name).second) patched.assign(view.data, view.data + view.bytes);
+      LW_ASSIGN(const TensorDelta changes,
+                delta.decode(name, {view.dtype, view.shape, patched.data(), patched.size()}));
+      patch(changes, patched);
+      LW_TRY(delta.verify(name, patched));
+      report_.changed_elements += changes.positions.size();
+    }
+    return changed_.contains(name) ? file.append(patched.data(), patched.size())
+                                   : file.append(view.data, view.bytes);
+  }
+
+  // Configurations and tokenizers; what is there already stays.
+  Status copy_others(const std::filesystem::path& from) {
+    std::error_code error;
+    for (std::filesystem::directory_iterator it(from, error), end; !error && it != end; it.increment(error)) {
+      const std::filesystem::path name = it->path().filename();
+      std::error_code dangling;
+      if (!it->is_regular_file(dangling) || name.extension() == ".safetensors" || name == kIndexName)
+        continue;
+      std::filesystem::copy_file(it->path(), out_.path() / name, std::filesystem::copy_options::skip_existing,
+                                 error);
+      if (error) break;
+    }
+    if (!error) return {};
+    return fail(ErrorCode::kIo, fmt::format("{}: cannot copy its files: {}", from.string(), error.message()),
+                {from.string()});
+  }
+
+  Status write_index() {
+    std::error_code error;
+    if (!std::filesystem::exists(chain_.base / kIndexName, error)) return {};
+    LW_ASSIGN(const std::string text, read_text_file(chain_.base / kIndexName));
+    auto json = nlohmann::ordered_json::parse(text, nullptr, false);
+    if (!json.is_object())
+      return fail(ErrorCode::kBadCheckpoint, fmt::format("{}: not an object", kIndexName));
+    if (!json.contains("metadata") || !json["metadata"].is_object()) {
+      json["metadata"] = nlohmann::ordered_json::object();
+    }
+    json["metadata"].erase("version");
+    if (!chain_.version.empty()) json["metadata"]["version"] = chain_.version;
+    return write_text_file(out_.path() / kIndexName, json.dump(2) + "\n");
+  }
+
+  const Chain& chain_;
+  ReplacementDirectory out_;
+  DeltaApplyReport report_;
+  std::set<std::string> changed_;
+};
+
+}  // namespace
+
+Result<DeltaApplyReport> apply_deltas(const std::filesystem::path& base,
+                                      std::span<const std::filesystem::path> deltas,
+                                      const std::filesystem::path& out) {
+  Chain chain;
+  LW_TRY(chain.read(base, deltas));
+  std::error_code error;
+  const bool in_place = std::filesystem::equivalent(base, out, error);
+  error.clear();
+  if (!in_place && std::filesystem::exists(out, error) && !std::filesystem::is_empty(out, error)) {
+    return fail(ErrorCode::kIo,
+                fmt::format("{}: expected a new or empty directory, it holds files", out.string()),
+                {out.string()});
+  }
+  return Applier(chain, out).run(base, in_place);
+}
+
+}  // namespace liveweight

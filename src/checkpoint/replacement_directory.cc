@@ -1,0 +1,62 @@
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "checkpoint/write.h"
+
+namespace liveweight {
+namespace {
+
+// "dir/" and "dir" are the same directory; its temporary neighbour needs the latter.
+std::filesystem::path without_slash(const std::filesystem::path& path) {
+  return path.has_filename() ? path : path.parent_path();
+}
+
+// Names in a directory are on disk once the directory is.
+Status sync_directory(const std::filesystem::path& path) {
+  const FileDescriptor descriptor(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (descriptor.get() < 0) return io_error(path, "open");
+  if (fsync(descriptor.get()) != 0) return io_error(path, "sync");
+  return {};
+}
+
+}  // namespace
+
+ReplacementDirectory::ReplacementDirectory(const std::filesystem::path& path)
+    : path_(without_slash(path)), temporary_(path_.string() + fmt::format(".tmp.{}", getpid())) {}
+
+ReplacementDirectory::ReplacementDirectory(ReplacementDirectory&& other) noexcept
+    : path_(std::move(other.path_)), temporary_(std::exchange(other.temporary_, {})) {}
+
+ReplacementDirectory::~ReplacementDirectory() {
+  std::error_code ignored;
+  if (!temporary_.empty()) std::filesystem::remove_all(temporary_, ignored);
+}
+
+Status ReplacementDirectory::create() {
+  std::error_code ignored;
+  std::filesystem::remove_all(temporary_, ignored);
+  if (path_.has_parent_path()) std::filesystem::create_directories(path_.parent_path(), ignored);
+  std::error_code error;
+  std::filesystem::create_directory(temporary_, error);
+  if (!error) return {};
+  return fail(ErrorCode::kIo,
+              fmt::format("{}: cannot create the directory: {}", temporary_.string(), error.message()),
+              {temporary_.string()});
+}
+
+Status ReplacementDirectory::finish(bool exchange) {
+  LW_TRY(sync_directory(temporary_));
+  const int result = exchange
+                         ? renameat2(AT_FDCWD, temporary_.c_str(), AT_FDCWD, path_.c_str(), RENAME_EXCHANGE)
+                         : rename(temporary_.c_str(), path_.c_str());
+  if (result != 0) return io_error(path_, exchange ? "exchange" : "replace");
+  if (!exchange) temporary_.clear();  // else it holds the old directory now, which goes away with this
+  const std::filesystem::path parent = path_.parent_path();
+  return sync_directory(parent.empty() ? "." : parent);
+}
+
+}  // namespace liveweight

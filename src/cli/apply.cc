@@ -1,0 +1,47 @@
+#include <fmt/format.h>
+
+#include <chrono>
+
+#include "cli/command.h"
+#include "liveweight/delta.h"
+
+namespace liveweight::cli {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+struct ApplyCommand {
+  std::string directory, out;
+  std::vector<std::string> deltas;
+};
+
+Result<Outcome> apply(const ApplyCommand& command) {
+  const auto begin = Clock::now();
+  const std::string& target = command.out.empty() ? command.directory : command.out;
+  const std::vector<std::filesystem::path> deltas(command.deltas.begin(), command.deltas.end());
+  LW_ASSIGN(const DeltaApplyReport report, apply_deltas(command.directory, deltas, target));
+  const double seconds = seconds_between(begin, Clock::now());
+  Outcome out;
+  out.json = {{"directory", target},       {"version", report.version},          {"deltas", report.deltas},
+              {"tensors", report.tensors}, {"changed", report.changed_elements}, {"bytes", report.bytes},
+              {"seconds", seconds}};
+  out.text =
+      fmt::format("{}: version {}: {} elements of {} tensors changed by {} deltas, {} written in {:.2f} s\n",
+                  target, report.version, report.changed_elements, report.tensors, report.deltas,
+                  human_bytes(report.bytes), seconds);
+  return out;
+}
+
+}  // namespace
+
+Run add_apply(CLI::App& app) {
+  auto command = std::make_shared<ApplyCommand>();
+  app.add_option("DIR", command->directory, "a plain checkpoint")->required();
+  app.add_option("DELTA", command->deltas, "deltas in order; a full checkpoint restarts the chain")
+      ->required();
+  app.add_option("--out", command->out,
+                 "a new or empty directory (default: DIR is exchanged for the result)");
+  return [command] { return apply(*command); };
+}
+
+}  // namespace liveweight::cli
