@@ -30,6 +30,7 @@ Run add_reload(CLI::App& app);
 Run add_generate(CLI::App& app);
 Run add_eval(CLI::App& app);
 Run add_tokenize(CLI::App& app);
+Run add_quantize(CLI::App& app);
 Run add_bench(CLI::App& app);
 
 // DIR, --quant, --quant-config and --name-map.

@@ -36,6 +36,8 @@ constexpr Subcommand kSubcommands[] = {
      add_digest},
     {"reload", "load a model, then new weights into it, one directory after another",
      "liveweight reload DIR STEP_1 STEP_2 --quant fp8_per_channel", add_reload},
+    {"quantize", "write a quantized checkpoint that other engines load too",
+     "liveweight quantize DIR OUT_DIR --quant fp8_per_block", add_quantize},
     {"bench", "our speed against the machine's limits, measured in one run", "liveweight bench reload --json",
      add_bench},
 };
