@@ -29,8 +29,9 @@ class QuantizationConfig {
   static QuantizationConfig uniform(const Scheme& scheme);
 
   // JSON of any of the spellings that docs/quantization.md lists, told apart by their keys. `kUnsupported`
-  // names a method that is not read; other errors name the field.
-  static Result<QuantizationConfig> parse(std::string_view json);
+  // names a method that is not read; other errors name the field. torchao's own files do not say in the
+  // configuration whether the weights are quantized already; `torchao_serialized` is what to take then.
+  static Result<QuantizationConfig> parse(std::string_view json, bool torchao_serialized = false);
 
   QuantizationCase quantization_case() const;
   std::string method() const;  // "fp8", "compressed-tensors", "torchao", "online", or "none"

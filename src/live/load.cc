@@ -45,7 +45,9 @@ Result<ModelDirectory> open_model_directory(const std::filesystem::path& directo
   LW_ASSIGN(TensorCatalog catalog, catalog_of(checkpoint, names));
   QuantizationConfig quantization;
   if (!config.quantization_config.empty()) {
-    LW_ASSIGN(quantization, QuantizationConfig::parse(config.quantization_config));
+    // torchao lists its tensors in the metadata of the safetensors files that it writes.
+    const bool torchao_serialized = checkpoint.metadata().contains("tensor_names");
+    LW_ASSIGN(quantization, QuantizationConfig::parse(config.quantization_config, torchao_serialized));
   }
   return ModelDirectory{std::move(description), std::move(checkpoint), std::move(catalog),
                         std::move(quantization)};

@@ -41,6 +41,11 @@ const std::byte* element_at(const Source& source, const Piece& piece, int64_t ro
   return piece.data + ((row - piece.row) * piece.stride + (col - piece.col)) * element_bytes(source);
 }
 
+std::string position_text(const Source& source, int64_t row, int64_t col) {
+  if (source.shape.empty()) return "[]";
+  return source.shape.size() == 1 ? fmt::format("[{}]", row) : fmt::format("[{}, {}]", row, col);
+}
+
 Piece sub_piece(const Source& source, const Piece& piece, int64_t row, int64_t rows, int64_t col,
                 int64_t cols) {
   return {row, rows, col, cols, element_at(source, piece, row, col), piece.stride};

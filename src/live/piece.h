@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "live/plan_tables.h"
@@ -22,6 +23,9 @@ struct Piece {
 
 int64_t element_bytes(const Source& source);
 const std::byte* element_at(const Source& source, const Piece& piece, int64_t row, int64_t col);
+
+// "[3, 7]", as errors name an element.
+std::string position_text(const Source& source, int64_t row, int64_t col);
 
 // The part of `piece` in those rows and columns, which must lie inside it.
 Piece sub_piece(const Source& source, const Piece& piece, int64_t row, int64_t rows, int64_t col,

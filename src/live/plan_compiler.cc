@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "live/module_names.h"
 #include "live/plan_hash.h"
 
 namespace liveweight {
@@ -16,32 +17,6 @@ constexpr uint64_t kBookkeepingPerSource = 256;
 
 int64_t role_key(Role role, int64_t layer) {
   return layer * 64 + static_cast<int64_t>(role);
-}
-
-std::string module_of(const std::string& tensor) {
-  const size_t dot = tensor.rfind('.');
-  return dot == std::string::npos ? tensor : tensor.substr(0, dot);
-}
-
-ModuleKind kind_of(Role role) {
-  switch (role) {
-    case Role::kQkv:
-    case Role::kOutput:
-    case Role::kGateUp:
-    case Role::kDown:
-      return ModuleKind::kLinear;
-    case Role::kExpertsGateUp:
-    case Role::kExpertsDown:
-      return ModuleKind::kExpert;
-    case Role::kEmbedding:
-      return ModuleKind::kEmbedding;
-    case Role::kHead:
-      return ModuleKind::kHead;
-    case Role::kRouter:
-      return ModuleKind::kRouter;
-    default:
-      return ModuleKind::kOther;
-  }
 }
 
 Shape planned_shape(const ParameterDescription& parameter, const ParameterCut& cut) {
@@ -114,7 +89,7 @@ Status PlanCompiler::add_parameter(const ParameterDescription& parameter) {
 }
 
 Result<Scheme> PlanCompiler::scheme_of(const ParameterDescription& parameter) const {
-  const ModuleKind kind = kind_of(parameter.role);
+  const ModuleKind kind = module_kind(parameter.role);
   if (parameter.rank == 1 || kind == ModuleKind::kOther) return Scheme{};
   // A tied head is told by its own name: that it reads the embedding's tensor is no concern of the
   // configuration.

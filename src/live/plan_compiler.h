@@ -6,6 +6,7 @@
 
 #include "live/plan_cut.h"
 #include "live/plan_tables.h"
+#include "live/stored_layout.h"
 
 namespace liveweight {
 
@@ -20,8 +21,11 @@ class PlanCompiler {
   Status add_quantized_here(const ParameterDescription& parameter, const ParameterCut& cut,
                             const Scheme& scheme);
   Status add_stored(const ParameterDescription& parameter, const ParameterCut& cut, const Scheme& scheme);
-  Status add_stored_member(const ParameterDescription& parameter, const Member& member,
-                           int32_t parameter_index, const std::vector<Segment>& segments);
+  Status add_stored_member(const Member& member, int32_t parameter_index,
+                           const std::vector<Segment>& segments);
+  // A target for a tensor of one of those dtypes; good until the next one is added to its source.
+  Result<Target*> add_stored_tensor(const StoredTensor& tensor, const std::vector<DType>& dtypes,
+                                    int32_t parameter_index, int64_t matrix);
   bool shares_embedding(const ParameterDescription& parameter, const Scheme& scheme) const;
   void add_aliases();
   void finish();

@@ -23,10 +23,14 @@ struct CopySpan {
 };
 
 enum class TargetKind : uint8_t {
-  kQuantize,     // through the quantizer; high precision too, which it copies and checks
-  kCopy,         // already quantized: codes or scales, byte for byte
-  kUnpackZero,   // compressed-tensors' int4 zero points: eight rows to an I32
-  kExpectShape,  // compressed-tensors' weight_shape: must say what the plan says
+  kQuantize,        // through the quantizer; high precision too, which it copies and checks
+  kCopy,            // already quantized: codes or scales, byte for byte
+  kCopyTransposed,  // torchao's int4 scales and zero points: a row of them for each group
+  kCopyPairs,       // torchao's packed int4 codes: two's complement, where ours are offset by 8
+  kPackCodes,       // torchao's unpacked int4 codes: one a byte
+  kUnpackZero,      // compressed-tensors' int4 zero points: eight rows to an I32
+  kExpectShape,     // compressed-tensors' weight_shape: must say what the plan says
+  kExpectZero,      // zero points of a symmetric scheme
 };
 
 struct Target {
@@ -34,9 +38,9 @@ struct Target {
   int32_t parameter = 0;
   int32_t matrix = 0;
   std::vector<Segment> segments;  // kQuantize: the parameter's segments that this tensor fills
-  std::vector<CopySpan> spans;    // kCopy, kUnpackZero
+  std::vector<CopySpan> spans;    // of all kinds that are written
   std::vector<int64_t> expected;  // kExpectShape
-  int64_t tile_rows = 1;          // kQuantize: the unit, in rows and columns of the checkpoint tensor
+  int64_t tile_rows = 1;          // what must come whole, in rows and columns of the checkpoint tensor
   int64_t tile_cols = 1;
   bool held = false;  // quantized only when every member of the matrix is there: one scale for all of it
 };

@@ -28,14 +28,14 @@ bool nests_too_deep(std::string_view json) {
   return false;
 }
 
-ParsedRules parse_rules(const Json& config) {
+ParsedRules parse_rules(const Json& config, bool torchao_serialized) {
   const auto method = config.find("quant_method");
   if (method == config.end()) return parse_online_rules(config);
   if (!method->is_string()) return bad_field("quant_method", "a string", *method);
   const std::string name = *method;
   if (name == "fp8") return parse_fp8_rules(config);
   if (name == "compressed-tensors") return parse_compressed_tensors_rules(config);
-  if (name == "torchao") return parse_torchao_rules(config);
+  if (name == "torchao") return parse_torchao_rules(config, torchao_serialized);
   return fail(
       ErrorCode::kUnsupported,
       fmt::format(
@@ -61,7 +61,7 @@ QuantizationConfig QuantizationConfig::uniform(const Scheme& scheme) {
   return config;
 }
 
-Result<QuantizationConfig> QuantizationConfig::parse(std::string_view text) {
+Result<QuantizationConfig> QuantizationConfig::parse(std::string_view text, bool torchao_serialized) {
   if (text.size() > kLargestConfig || std::count(text.begin(), text.end(), ':') > kMostFields ||
       nests_too_deep(text)) {
     return fail(ErrorCode::kInvalidArgument,
@@ -73,7 +73,8 @@ Result<QuantizationConfig> QuantizationConfig::parse(std::string_view text) {
                 "quantization_config: expected a JSON object, got something else");
   }
   const auto nested = json.find("quantization_config");
-  LW_ASSIGN(Rules rules, parse_rules(nested != json.end() && nested->is_object() ? *nested : json));
+  const bool wrapped = nested != json.end() && nested->is_object();
+  LW_ASSIGN(Rules rules, parse_rules(wrapped ? *nested : json, torchao_serialized));
   QuantizationConfig config;
   config.rules_ = std::make_shared<const Rules>(std::move(rules));
   return config;
@@ -138,6 +139,26 @@ tl::unexpected<Error> bad_field(const std::string& field, const std::string& exp
   if (text.size() > 80) text = text.substr(0, 77) + "...";
   return fail(ErrorCode::kInvalidArgument,
               fmt::format("quantization_config.{}: expected {}, got {}", field, expected, text), {field});
+}
+
+Result<bool> flag_at(const Json& config, const char* field, bool otherwise) {
+  const auto found = config.find(field);
+  if (found == config.end() || found->is_null()) return otherwise;
+  if (!found->is_boolean()) return bad_field(field, "true or false", *found);
+  return found->get<bool>();
+}
+
+std::string text_at(const Json& object, const char* field) {
+  const auto found = object.find(field);
+  return found != object.end() && found->is_string() ? found->get<std::string>() : "";
+}
+
+Result<int64_t> positive_integer(const Json& value, const std::string& field) {
+  constexpr int64_t kLargest = 1 << 20;
+  if (!value.is_number_integer()) return bad_field(field, "a positive integer", value);
+  const auto number = value.get<int64_t>();
+  if (number < 1 || number > kLargest) return bad_field(field, "a positive integer", value);
+  return number;
 }
 
 }  // namespace liveweight

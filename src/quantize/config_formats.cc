@@ -1,4 +1,4 @@
-// The spellings of quantization_config, each read into rules.
+// The spellings of quantization_config, each read into rules; torchao's are in config_torchao.cc.
 #include <fmt/format.h>
 
 #include "quantize/config_rules.h"
@@ -17,33 +17,13 @@ Result<Scheme> scheme_at(const Json& value, const std::string& field) {
   return scheme;
 }
 
-Result<bool> flag(const Json& config, const char* field, bool otherwise) {
-  const auto found = config.find(field);
-  if (found == config.end() || found->is_null()) return otherwise;
-  if (!found->is_boolean()) return bad_field(field, "true or false", *found);
-  return found->get<bool>();
-}
-
-Result<int64_t> positive(const Json& value, const std::string& field) {
-  constexpr int64_t kLargest = 1 << 20;
-  if (!value.is_number_integer()) return bad_field(field, "a positive integer", value);
-  const auto number = value.get<int64_t>();
-  if (number < 1 || number > kLargest) return bad_field(field, "a positive integer", value);
-  return number;
-}
-
 // [n, n]: the edge of square blocks.
 Result<int64_t> block_edge(const Json& value, const std::string& field) {
   if (!value.is_array() || value.size() != 2) return bad_field(field, "two equal sizes", value);
-  LW_ASSIGN(const int64_t rows, positive(value[0], field));
-  LW_ASSIGN(const int64_t cols, positive(value[1], field));
+  LW_ASSIGN(const int64_t rows, positive_integer(value[0], field));
+  LW_ASSIGN(const int64_t cols, positive_integer(value[1], field));
   if (rows != cols) return bad_field(field, "two equal sizes", value);
   return rows;
-}
-
-std::string text_at(const Json& object, const char* field) {
-  const auto found = object.find(field);
-  return found != object.end() && found->is_string() ? found->get<std::string>() : "";
 }
 
 Result<Granularity> granularity_of(const Json& weights) {
@@ -73,13 +53,14 @@ Result<Scheme> compressed_scheme(const Json& weights) {
   LW_ASSIGN(scheme.element, element_of(weights));
   LW_ASSIGN(scheme.granularity, granularity_of(weights));
   if (scheme.granularity == Granularity::kGroup) {
-    LW_ASSIGN(scheme.size, positive(weights.value("group_size", Json()), "config_groups.weights.group_size"));
+    LW_ASSIGN(scheme.size,
+              positive_integer(weights.value("group_size", Json()), "config_groups.weights.group_size"));
   }
   if (scheme.granularity == Granularity::kBlock) {
     LW_ASSIGN(scheme.size,
               block_edge(weights.value("block_structure", Json()), "config_groups.weights.block_structure"));
   }
-  LW_ASSIGN(const bool symmetric, flag(weights, "symmetric", true));
+  LW_ASSIGN(const bool symmetric, flag_at(weights, "symmetric", true));
   scheme.profile = symmetric ? Profile::kCompressedTensors : Profile::kCompressedTensorsAsymmetric;
   const bool int4 = scheme.element == Element::kInt4;
   if (int4 != (scheme.granularity == Granularity::kGroup) || (!symmetric && !int4)) {
@@ -102,77 +83,6 @@ Status add_group(const std::string& name, const Json& group, Rules& rules) {
     LW_ASSIGN(ModulePattern pattern, ModulePattern::parse(target.get_ref<const std::string&>()));
     rules.rules.push_back({std::move(pattern), scheme});
   }
-  return {};
-}
-
-// torchao writes a granularity as {"_type": "PerRow", ...}, a list of those (activation, weight), or an
-// index.
-Granularity torchao_granularity(const Json& data) {
-  Json value = data.value("granularity", Json());
-  if (value.is_array() && !value.empty()) value = value.back();
-  const std::string type = value.is_object()   ? text_at(value, "_type")
-                           : value.is_string() ? value.get<std::string>()
-                                               : "";
-  if (type.find("PerTensor") != std::string::npos) return Granularity::kTensor;
-  if (type.find("PerBlock") != std::string::npos) return Granularity::kBlock;
-  return Granularity::kRow;
-}
-
-Result<int64_t> torchao_group(const Json& data, const char* field, int64_t otherwise) {
-  const auto found = data.find(field);
-  return found == data.end() || found->is_null() ? Result<int64_t>(otherwise) : positive(*found, field);
-}
-
-Result<Scheme> torchao_scheme(const Json& config) {
-  if (config.is_null()) return Scheme{};
-  if (!config.is_object()) return bad_field("quant_type", "a torchao configuration", config);
-  const std::string type = text_at(config, "_type");
-  const Json data =
-      config.contains("_data") && config["_data"].is_object() ? config["_data"] : Json::object();
-  if (type.starts_with("Int8WeightOnly") || type.starts_with("Int8DynamicActivationInt8Weight")) {
-    return Scheme{Element::kInt8, Granularity::kRow, 0, Profile::kTorchao};
-  }
-  if (type.starts_with("Float8WeightOnly") || type.starts_with("Float8DynamicActivationFloat8Weight")) {
-    const Granularity granularity = torchao_granularity(data);
-    return Scheme{Element::kE4M3, granularity, granularity == Granularity::kBlock ? 128 : 0,
-                  Profile::kTorchao};
-  }
-  if (type.starts_with("Int4WeightOnly")) {
-    LW_ASSIGN(const int64_t size, torchao_group(data, "group_size", 128));
-    return Scheme{Element::kInt4, Granularity::kGroup, size, Profile::kTorchao};
-  }
-  return fail(ErrorCode::kUnsupported,
-              fmt::format("quantization_config.quant_type: torchao's {} is not supported",
-                          type.empty() ? "(none)" : type));
-}
-
-// Which entries of FqnToConfig come in a pass over them: names or patterns, of parameters or of modules.
-struct TorchaoPass {
-  bool pattern;
-  std::string_view suffix;
-};
-
-Result<std::optional<ModulePattern>> torchao_pattern(std::string_view name, const TorchaoPass& pass) {
-  if (name == "_default" || name.starts_with("re:") != pass.pattern) return std::nullopt;
-  if (pass.pattern) return ModulePattern::whole(name.substr(3), std::string(pass.suffix));
-  if (name.ends_with(".weight") == pass.suffix.empty()) return std::nullopt;
-  return ModulePattern::parse(name.substr(0, name.size() - pass.suffix.size()));
-}
-
-// torchao's own order of precedence: parameters' names, modules' names, patterns of parameters, of modules,
-// `_default`.
-Status add_by_name(const Json& by_name, Rules& rules) {
-  for (const TorchaoPass& pass : {TorchaoPass{false, ".weight"}, TorchaoPass{false, ""},
-                                  TorchaoPass{true, ".weight"}, TorchaoPass{true, ""}}) {
-    for (const auto& [name, config] : by_name.items()) {
-      LW_ASSIGN(std::optional<ModulePattern> pattern, torchao_pattern(name, pass));
-      if (!pattern) continue;
-      LW_ASSIGN(const Scheme scheme, torchao_scheme(config));
-      rules.rules.push_back({std::move(*pattern), scheme});
-    }
-  }
-  LW_ASSIGN(rules.linear, torchao_scheme(by_name.value("_default", Json())));
-  rules.expert = rules.linear;
   return {};
 }
 
@@ -203,7 +113,7 @@ ParsedRules parse_online_rules(const Json& config) {
 ParsedRules parse_fp8_rules(const Json& config) {
   Rules rules;
   rules.method = "fp8";
-  LW_ASSIGN(const bool serialized, flag(config, "is_checkpoint_fp8_serialized", true));
+  LW_ASSIGN(const bool serialized, flag_at(config, "is_checkpoint_fp8_serialized", true));
   rules.quantization_case = serialized ? QuantizationCase::kOffline : QuantizationCase::kOnline;
   LW_TRY(add_ignored(config, "modules_to_not_convert", rules));
   LW_TRY(add_ignored(config, "ignored_layers", rules));
@@ -233,31 +143,6 @@ ParsedRules parse_compressed_tensors_rules(const Json& config) {
   const Json groups = config.value("config_groups", Json());
   if (!groups.is_object() || groups.empty()) return bad_field("config_groups", "an object of groups", groups);
   for (const auto& [name, group] : groups.items()) LW_TRY(add_group(name, group, rules));
-  return rules;
-}
-
-ParsedRules parse_torchao_rules(const Json& config) {
-  Rules rules;
-  rules.method = "torchao";
-  LW_ASSIGN(const bool serialized, flag(config, "is_checkpoint_torchao_serialized", false));
-  rules.quantization_case = serialized ? QuantizationCase::kOffline : QuantizationCase::kOnline;
-  LW_TRY(add_ignored(config, "modules_to_not_convert", rules));
-  const Json type = config.value("quant_type", Json());
-  if (!type.is_object()) return bad_field("quant_type", "an object with `default`", type);
-  const Json chosen = type.value("default", Json());
-  const std::string name = chosen.is_object() ? text_at(chosen, "_type") : "";
-  if (name == "FqnToConfig" || name == "ModuleFqnToConfig") {
-    const Json data = chosen.value("_data", Json::object());
-    Json by_name = data.is_object()
-                       ? data.value(name == "FqnToConfig" ? "fqn_to_config" : "module_fqn_to_config", Json())
-                       : Json();
-    if (!by_name.is_object())
-      return bad_field("quant_type.default._data", "an object of configuration by name", data);
-    LW_TRY(add_by_name(by_name, rules));
-    return rules;
-  }
-  LW_ASSIGN(rules.linear, torchao_scheme(chosen));
-  rules.expert = rules.linear;
   return rules;
 }
 

@@ -47,10 +47,13 @@ using ParsedRules = Result<QuantizationConfig::Rules>;
 ParsedRules parse_online_rules(const Json& config);
 ParsedRules parse_fp8_rules(const Json& config);
 ParsedRules parse_compressed_tensors_rules(const Json& config);
-ParsedRules parse_torchao_rules(const Json& config);
+ParsedRules parse_torchao_rules(const Json& config, bool serialized);
 
 // Shared by them. Entries of `field`, a list of strings (or null or absent), become rules that skip.
 Status add_ignored(const Json& config, const char* field, QuantizationConfig::Rules& rules);
+Result<bool> flag_at(const Json& config, const char* field, bool otherwise);
+std::string text_at(const Json& object, const char* field);  // empty where there is none
+Result<int64_t> positive_integer(const Json& value, const std::string& field);
 tl::unexpected<Error> bad_field(const std::string& field, const std::string& expected, const Json& got);
 
 }  // namespace liveweight

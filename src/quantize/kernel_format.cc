@@ -71,7 +71,7 @@ KernelFormat make_format(const Scheme& scheme, DType source, bool scale_per_segm
   return format;
 }
 
-void place_scales(KernelFormat& format, DType scale_dtype, bool has_zero_point, DType zero_dtype) {
+void place_scales(KernelFormat& format, DType scale_dtype, std::optional<DType> zero_dtype) {
   int64_t rows = 0;
   for (Segment& segment : format.segments) {
     segment.scale_row = rows;
@@ -81,9 +81,9 @@ void place_scales(KernelFormat& format, DType scale_dtype, bool has_zero_point, 
   const int64_t cols = scale_columns(format);
   format.scale =
       place(scale_dtype, format.matrices, rows, cols, cols * bits_of(scale_dtype) / 8, format.bytes);
-  if (has_zero_point) {
+  if (zero_dtype) {
     format.zero_point =
-        place(zero_dtype, format.matrices, rows, cols, cols * bits_of(zero_dtype) / 8, format.bytes);
+        place(*zero_dtype, format.matrices, rows, cols, cols * bits_of(*zero_dtype) / 8, format.bytes);
   }
 }
 
@@ -93,15 +93,17 @@ KernelFormat make_kernel_format(const Scheme& scheme, DType source_dtype, CutSha
   KernelFormat format = make_format(scheme, source_dtype, false, std::move(cut));
   if (!scheme.quantizes()) return format;
   const ProfileRule rule = rule_for(scheme, source_dtype);
-  place_scales(format, rule.scale_dtype, rule.integer_zero || rule.floating_zero,
-               rule.integer_zero ? DType::kI8 : source_dtype);
+  std::optional<DType> zero_dtype;
+  if (rule.integer_zero) zero_dtype = DType::kI8;
+  if (rule.floating_zero) zero_dtype = source_dtype;
+  place_scales(format, rule.scale_dtype, zero_dtype);
   return format;
 }
 
-KernelFormat make_stored_format(const Scheme& scheme, DType source_dtype, DType scale_dtype,
-                                bool has_zero_point, bool scale_per_segment, CutShape cut) {
-  KernelFormat format = make_format(scheme, source_dtype, scale_per_segment, std::move(cut));
-  place_scales(format, scale_dtype, has_zero_point, DType::kI8);
+KernelFormat make_stored_format(const Scheme& scheme, DType scale_dtype, std::optional<DType> zero_dtype,
+                                bool scale_per_segment, CutShape cut) {
+  KernelFormat format = make_format(scheme, scale_dtype, scale_per_segment, std::move(cut));
+  place_scales(format, scale_dtype, zero_dtype);
   return format;
 }
 

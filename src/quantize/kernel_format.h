@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -62,10 +63,10 @@ struct CutShape {
 
 KernelFormat make_kernel_format(const Scheme& scheme, DType source_dtype, CutShape cut);
 
-// As the checkpoint stores it already quantized: the scale's (and an integer zero point's) dtype come from
-// the file.
-KernelFormat make_stored_format(const Scheme& scheme, DType source_dtype, DType scale_dtype,
-                                bool has_zero_point, bool scale_per_segment, CutShape cut);
+// As the checkpoint stores it already quantized: the dtypes of the scale and of the zero point, where there
+// is one, come from the file.
+KernelFormat make_stored_format(const Scheme& scheme, DType scale_dtype, std::optional<DType> zero_dtype,
+                                bool scale_per_segment, CutShape cut);
 
 // Columns of the scale matrix: 1, or the groups or blocks that [source_col, source_col + cols) touches.
 int64_t scale_columns(const KernelFormat& format);
