@@ -9,6 +9,8 @@
 
 #include <algorithm>
 #include <atomic>
+#include <numeric>
+#include <vector>
 
 #include "base/threads.h"
 
@@ -45,6 +47,20 @@ uint64_t stream_part_on(const std::byte* source, uint64_t source_bytes, std::byt
   return hn::GetLane(hn::Xor(first, second)) + written;
 }
 
+float multiply_add_on(int64_t count) {
+  const hn::CappedTag<float, 16> d;
+  constexpr int64_t kSums = 12;  // enough to hide the latency of one
+  hn::Vec<decltype(d)> sums[kSums];
+  for (auto& sum : sums) sum = hn::Set(d, 1.0f);
+  const auto factor = hn::Set(d, 0.5f);
+  for (int64_t done = 0; done < count; done += kSums * static_cast<int64_t>(hn::Lanes(d))) {
+    for (auto& sum : sums) sum = hn::MulAdd(sum, factor, factor);
+  }
+  auto total = hn::Zero(d);
+  for (const auto& sum : sums) total = hn::Add(total, sum);
+  return hn::GetLane(hn::SumOfLanes(d, total));
+}
+
 }  // namespace HWY_NAMESPACE
 }  // namespace liveweight::bench
 HWY_AFTER_NAMESPACE();
@@ -53,6 +69,7 @@ HWY_AFTER_NAMESPACE();
 namespace liveweight::bench {
 
 HWY_EXPORT(stream_part_on);
+HWY_EXPORT(multiply_add_on);
 
 uint64_t stream(const std::byte* source, uint64_t source_bytes, std::byte* target, uint64_t target_bytes,
                 StreamOptions options) {
@@ -72,6 +89,15 @@ uint64_t stream(const std::byte* source, uint64_t source_bytes, std::byte* targe
     ThreadPool::shared().parallel_for(parts, run);
   }
   return result;
+}
+
+float multiply_add(int64_t count) {
+  ThreadPool& pool = ThreadPool::shared();
+  constexpr int64_t kParts = 64;
+  std::vector<float> results(kParts);
+  pool.parallel_for(kParts,
+                    [&](int64_t i) { results[i] = HWY_DYNAMIC_DISPATCH(multiply_add_on)(count / kParts); });
+  return std::accumulate(results.begin(), results.end(), 0.0f);
 }
 
 }  // namespace liveweight::bench

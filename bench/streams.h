@@ -1,4 +1,5 @@
-// The machine's limits: loops that only move bytes, as fast as its memory lets them.
+// The machine's limits: loops that only move bytes, as fast as its memory lets them, or only
+// multiply and add.
 #pragma once
 
 #include <cstddef>
@@ -16,5 +17,9 @@ struct StreamOptions {
 };
 uint64_t stream(const std::byte* source, uint64_t source_bytes, std::byte* target, uint64_t target_bytes,
                 StreamOptions options = {});
+
+// Multiplies and adds fp32 numbers `count` times in registers, with all threads of the shared pool: the other
+// limit of a matrix product. Returns a number that depends on every one.
+float multiply_add(int64_t count);
 
 }  // namespace liveweight::bench

@@ -5,6 +5,7 @@
 #include "bench/plan_bench.h"
 #include "bench/reload_bench.h"
 #include "bench/synthetic.h"
+#include "cli/bench_decode.h"
 #include "cli/command.h"
 #include "cli/progress.h"
 
@@ -81,15 +82,21 @@ Result<Outcome> bench_plan(const BenchCommand& command) {
 
 Run add_bench(CLI::App& app) {
   auto command = std::make_shared<BenchCommand>();
-  app.add_option("WHAT", command->what, "reload or plan")
+  app.add_option("WHAT", command->what, "reload, plan or decode")
       ->required()
-      ->check(CLI::IsMember({"reload", "plan"}));
+      ->check(CLI::IsMember({"reload", "plan", "decode"}));
   app.add_option("--directory", command->directory,
                  "checkpoint to reload (default: random weights of a 1.1B Llama, made once)");
   app.add_option("--quant", command->schemes, "schemes (default: all)");
   app.add_option("--mode", command->mode, "flip, copy or in_place");
   app.add_option("--rounds", command->rounds, "interleaved rounds")->check(CLI::Range(1, 1000));
-  return [command] { return command->what == "plan" ? bench_plan(*command) : bench_reload(*command); };
+  return [command]() -> Result<Outcome> {
+    if (command->what == "decode") {
+      LW_ASSIGN(const std::filesystem::path directory, reload_directory(*command));
+      return bench_decode(directory, command->schemes, command->rounds);
+    }
+    return command->what == "plan" ? bench_plan(*command) : bench_reload(*command);
+  };
 }
 
 }  // namespace liveweight::cli

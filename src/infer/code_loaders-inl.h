@@ -24,6 +24,7 @@ HWY_INLINE hn::Vec<CodeTag<T>> load_codes(const std::byte* row, int64_t col) {
 }
 
 struct LoadF32 {
+  static constexpr int64_t kBits = 32;
   static constexpr float kFactor = 1;
   static HWY_INLINE FloatVector load(const std::byte* row, int64_t col) {
     return load_codes<float>(row, col);
@@ -31,6 +32,7 @@ struct LoadF32 {
 };
 
 struct LoadF16 {
+  static constexpr int64_t kBits = 16;
   static constexpr float kFactor = 1;
   static HWY_INLINE FloatVector load(const std::byte* row, int64_t col) {
     return hn::PromoteTo(FloatTag(), load_codes<hwy::float16_t>(row, col));
@@ -38,6 +40,7 @@ struct LoadF16 {
 };
 
 struct LoadBF16 {
+  static constexpr int64_t kBits = 16;
   static constexpr float kFactor = 1;
   static HWY_INLINE FloatVector load(const std::byte* row, int64_t col) {
     const auto wide = hn::PromoteTo(CodeTag<uint32_t>(), load_codes<uint16_t>(row, col));
@@ -46,6 +49,7 @@ struct LoadBF16 {
 };
 
 struct LoadI8 {
+  static constexpr int64_t kBits = 8;
   static constexpr float kFactor = 1;
   static HWY_INLINE FloatVector load(const std::byte* row, int64_t col) {
     return hn::ConvertTo(FloatTag(), hn::PromoteTo(CodeTag<int32_t>(), load_codes<int8_t>(row, col)));
@@ -55,6 +59,7 @@ struct LoadI8 {
 // Its exponent and mantissa, moved under fp16's, make 2^-8 of the value, subnormals too. NaN codes come out
 // as 480.
 struct LoadE4M3 {
+  static constexpr int64_t kBits = 8;
   static constexpr float kFactor = 256;
   static HWY_INLINE FloatVector load(const std::byte* row, int64_t col) {
     const CodeTag<int16_t> d16;
@@ -67,6 +72,7 @@ struct LoadE4M3 {
 // Two codes a byte: byte b widened to 16 bits and b << 4 under a mask are the low code and, one byte on, the
 // high one.
 struct LoadI4 {
+  static constexpr int64_t kBits = 4;
   static constexpr float kFactor = 1;
   static HWY_INLINE FloatVector load(const std::byte* row, int64_t col) {
     const hn::Half<CodeTag<uint8_t>> d_pairs;

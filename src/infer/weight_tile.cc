@@ -29,6 +29,13 @@ Scaling scaling_of(const KernelFormat& format) {
   return format.zero_point.dtype == DType::kI8 ? Scaling::kIntegerZero : Scaling::kFloatingZero;
 }
 
+// One tile ahead, or as many as hide the way to memory.
+int64_t prefetch_bytes_of(const KernelFormat& format) {
+  constexpr int64_t kEnough = 8 << 10;
+  const int64_t tile = std::max<int64_t>(kTileRows * format.data.row_bytes, 1);
+  return (kEnough + tile - 1) / tile * tile;
+}
+
 WeightTile tile_without_rows(const KernelFormat& format) {
   WeightTile tile;
   tile.code = code_of(format);
@@ -36,6 +43,7 @@ WeightTile tile_without_rows(const KernelFormat& format) {
   tile.scale_dtype = format.scale.dtype;
   tile.zero_dtype = format.zero_point.dtype;
   tile.cols = format.cols;
+  tile.prefetch_bytes = prefetch_bytes_of(format);
   tile.first_span = tile.span = std::max<int64_t>(format.cols, 1);
   const Granularity granularity = format.scheme.granularity;
   if (granularity == Granularity::kGroup || granularity == Granularity::kBlock) {
@@ -86,16 +94,6 @@ WeightTile tile_of(const WeightView& weight, int64_t row) {
     const int64_t at = std::min(row + i, format.rows - 1);
     tile.data[i] = weight.slot + row_offset(format.data, weight.matrix, at);
     if (tile.scaling != Scaling::kNone) point_at_factors(weight, at, i, tile);
-  }
-  return tile;
-}
-
-WeightTile tile_of_floats(const float* rows, int64_t row_stride, int64_t count, int64_t cols) {
-  WeightTile tile;
-  tile.cols = cols;
-  tile.first_span = tile.span = std::max<int64_t>(cols, 1);
-  for (int64_t i = 0; i < kTileRows; ++i) {
-    tile.data[i] = reinterpret_cast<const std::byte*>(rows + std::min(i, count - 1) * row_stride);
   }
   return tile;
 }
