@@ -13,7 +13,7 @@ target_compile_features(liveweight INTERFACE cxx_std_20)
 target_include_directories(liveweight INTERFACE $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include>
                                                 $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
 # Headers of the private ones are needed to build, their libraries also to link.
-target_link_libraries(liveweight PUBLIC tl::expected PRIVATE fmt::fmt Threads::Threads PkgConfig::xxhash
+target_link_libraries(liveweight PUBLIC tl::expected PRIVATE fmt::fmt Threads::Threads PkgConfig::xxhash PkgConfig::zstd ZLIB::ZLIB
                                         PkgConfig::onig PkgConfig::utf8proc simdjson::simdjson hwy::hwy)
 add_library(liveweight::liveweight ALIAS liveweight)
 
