@@ -149,6 +149,9 @@ OrderedJson scheme_json(const Scheme& scheme) {
 class TorchaoWriter : public ExportWriter {
  public:
   Status check(const ExportMember& member) const override {
+    if (member.kind == ModuleKind::kExpert) {
+      return cannot_hold(member, kFormat, "nothing that reads the format looks for routed experts in it");
+    }
     const auto [rows, cols] = block_of(member);
     if (member.rows() % rows != 0 || member.cols() % cols != 0) {
       return cannot_hold(
