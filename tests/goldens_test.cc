@@ -13,6 +13,7 @@
 
 #include "liveweight/checkpoint.h"
 #include "quantize/quantize.h"
+#include "quantize/repack.h"
 #include "tensor/codec.h"
 
 namespace liveweight {
@@ -164,6 +165,11 @@ void expect_case(const Vector& vector, const std::string& name, QuantizeFunction
                 part(".packed")->view, where + " packed");
 }
 
+void expect_bytes(const std::vector<std::byte>& got, const TensorView& expected, const std::string& where) {
+  ASSERT_EQ(got.size(), expected.bytes) << where;
+  ASSERT_EQ(std::memcmp(got.data(), expected.data, got.size()), 0) << where;
+}
+
 TEST_F(GoldensTest, EveryVectorOfEveryProfileIsMetToTheBit) {
   int cases = 0;
   for (const Vector& vector : vectors()) {
@@ -176,6 +182,34 @@ TEST_F(GoldensTest, EveryVectorOfEveryProfileIsMetToTheBit) {
     }
   }
   EXPECT_GT(cases, 400);
+}
+
+// compressed-tensors packs zero points along the rows, torchao pairs of codes in two's complement.
+TEST_F(GoldensTest, PackedInt4CodesAndZeroPointsAreTheLibrariesBytes) {
+  int zero_points = 0, pairs = 0;
+  for (const Vector& vector : vectors()) {
+    const bool words = vector.scheme.find("compressed-tensors") != std::string::npos;
+    for (const auto& [name, note] : vector.cases.items()) {
+      const auto part = [&](const char* suffix) { return vector.file.find(name + suffix); };
+      if (note.contains("skipped") || !part(".packed")) continue;
+      const std::string where = vector.scheme + " " + name;
+      const Quantized q = quantize(parse_scheme(vector.scheme).value(), part(".weight")->view, &quantize_box);
+      const Part& zero = q.format.zero_point;
+      if (part(".zero_point_packed")) {
+        expect_bytes(pack_zero_points(part_row(q, zero, 0), zero.rows, zero.cols),
+                     part(".zero_point_packed")->view, where);
+        ++zero_points;
+      }
+      const Int4Rows codes{part_row(q, q.format.data, 0), q.format.rows, q.format.cols,
+                           q.format.data.row_bytes};
+      expect_bytes(unpack_int4(codes), part(".data")->view, where);
+      if (words || q.format.cols % 2 != 0) continue;
+      expect_bytes(pair_int4(codes), part(".packed")->view, where);
+      ++pairs;
+    }
+  }
+  EXPECT_GT(zero_points, 10);
+  EXPECT_GT(pairs, 10);
 }
 
 TEST_F(GoldensTest, WhereTheLibrarysScaleIsNotFiniteTheWeightIsRefused) {

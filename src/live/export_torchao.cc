@@ -3,7 +3,7 @@
 // attributes are JSON in the metadata, spelled as Python spells it.
 #include <fmt/format.h>
 
-#include "live/export_writer.h"
+#include "live/export_torchao.h"
 #include "live/module_names.h"
 #include "quantize/repack.h"
 
@@ -11,16 +11,6 @@ namespace liveweight {
 namespace {
 
 constexpr ExportFormat kFormat = ExportFormat::kTorchao;
-
-enum class TensorClass { kInt8, kIntx, kInt4, kFloat8 };
-
-TensorClass class_of(const Scheme& scheme) {
-  if (scheme.element == Element::kE4M3) return TensorClass::kFloat8;
-  if (scheme.element == Element::kInt8) {
-    return scheme.profile == Profile::kTorchaoIntx ? TensorClass::kIntx : TensorClass::kInt8;
-  }
-  return has_floating_zero(scheme) ? TensorClass::kInt4 : TensorClass::kIntx;
-}
 
 const char* torch_dtype(DType dtype) {
   return dtype == DType::kBF16 ? "bfloat16" : dtype == DType::kF16 ? "float16" : "float32";
@@ -48,23 +38,23 @@ std::string class_metadata(const ExportMember& member) {
     return fmt::format(R"({{"_type": "torch.dtype", "_data": "{}"}})", name);
   };
   const std::string source = dtype(torch_dtype(member.format->source_dtype));
-  switch (class_of(member.scheme())) {
-    case TensorClass::kInt8:
+  switch (torchao_class(member.scheme())) {
+    case TorchaoClass::kInt8:
       return fmt::format(R"({{"_type": "Int8Tensor", "_data": {{"act_quant_kwargs": null, )"
                          R"("reduce_range": false, "block_size": {}, "dtype": {}}}, )"
                          R"("_tensor_data_names": ["zero_point", "qdata", "scale"]}})",
                          block, source);
-    case TensorClass::kIntx:
+    case TorchaoClass::kIntx:
       return fmt::format(R"({{"_type": "IntxUnpackedToInt8Tensor", "_data": {{"target_dtype": {}, )"
                          R"("block_size": {}, "dtype": {}, "activation_quantization": null}}, )"
                          R"("_tensor_data_names": ["qdata", "scale", "zero_point"]}})",
                          dtype(member.scheme().element == Element::kInt4 ? "int4" : "int8"), block, source);
-    case TensorClass::kInt4:
+    case TorchaoClass::kInt4:
       return fmt::format(R"({{"_type": "Int4Tensor", "_data": {{"activation_dtype": {}, )"
                          R"("block_size": {}, "shape": [{}, {}]}}, )"
                          R"("_tensor_data_names": ["qdata", "scale", "zero_point"]}})",
                          dtype("bfloat16"), block, member.rows(), member.cols());
-    case TensorClass::kFloat8:
+    case TorchaoClass::kFloat8:
       return fmt::format(R"({{"_type": "Float8Tensor", "_data": {{"block_size": {}, "mm_config": null, )"
                          R"("act_quant_kwargs": null, "kernel_preference": {{"_type": "KernelPreference", )"
                          R"("_data": "AUTO"}}, "dtype": {}}}, "_tensor_data_names": ["qdata", "scale"]}})",
@@ -73,89 +63,22 @@ std::string class_metadata(const ExportMember& member) {
   return {};
 }
 
-OrderedJson typed(const char* type, const OrderedJson& data) {
-  return {{"_type", type}, {"_data", data}};
-}
-
-OrderedJson versioned(const char* type, int version, const OrderedJson& data) {
-  return {{"_type", type}, {"_version", version}, {"_data", data}};
-}
-
-OrderedJson granularity_json(const Scheme& scheme) {
-  const OrderedJson nothing = OrderedJson::object();
-  return scheme.granularity == Granularity::kTensor ? versioned("PerTensor", 1, nothing)
-                                                    : versioned("PerRow", 1, {{"dim", -1}});
-}
-
-OrderedJson intx_json(const Scheme& scheme) {
-  const bool int4 = scheme.element == Element::kInt4;
-  const bool asymmetric = scheme.profile == Profile::kCompressedTensorsAsymmetric;
-  return versioned("IntxWeightOnlyConfig", 2,
-                   {{"weight_dtype", typed("torch.dtype", int4 ? "int4" : "int8")},
-                    {"granularity", int4 ? versioned("PerGroup", 1, {{"group_size", scheme.size}})
-                                         : versioned("PerAxis", 1, {{"axis", 0}})},
-                    {"mapping_type", typed("MappingType", asymmetric ? "ASYMMETRIC" : "SYMMETRIC")},
-                    {"scale_dtype", nullptr},
-                    {"intx_packing_format", typed("IntxPackingFormat", "UNPACKED_TO_INT8")},
-                    {"intx_choose_qparams_algorithm", typed("IntxChooseQParamsAlgorithm", "AFFINE")}});
-}
-
-// The only configuration of torchao's that has 128 x 128 blocks.
-OrderedJson block_json() {
-  const OrderedJson fp8 = typed("torch.dtype", "float8_e4m3fn");
-  const auto block = [](int64_t rows) {
-    return versioned("PerBlock", 1, {{"block_size", OrderedJson::array({rows, 128})}});
-  };
-  const OrderedJson mm = {{"emulate", false}, {"use_fast_accum", false}, {"pad_inner_dim", false}};
-  return versioned("Float8DynamicActivationFloat8WeightConfig", 2,
-                   {{"activation_dtype", fp8},
-                    {"weight_dtype", fp8},
-                    {"granularity", OrderedJson::array({block(1), block(128)})},
-                    {"packing_format", typed("Float8PackingFormat", "PLAIN")},
-                    {"mm_config", versioned("Float8MMConfig", 1, mm)},
-                    {"activation_value_lb", nullptr},
-                    {"activation_value_ub", nullptr},
-                    {"kernel_preference", typed("KernelPreference", "AUTO")},
-                    {"set_inductor_config", true},
-                    {"alg_id", 0}});
-}
-
-OrderedJson scheme_json(const Scheme& scheme) {
-  switch (class_of(scheme)) {
-    case TensorClass::kInt8:
-      return versioned("Int8WeightOnlyConfig", 2,
-                       {{"group_size", nullptr},
-                        {"granularity", granularity_json(scheme)},
-                        {"set_inductor_config", true}});
-    case TensorClass::kIntx:
-      return intx_json(scheme);
-    case TensorClass::kInt4:
-      return versioned("Int4WeightOnlyConfig", 2,
-                       {{"group_size", scheme.size},
-                        {"set_inductor_config", true},
-                        {"int4_packing_format", typed("Int4PackingFormat", "PLAIN")},
-                        {"int4_choose_qparams_algorithm", typed("Int4ChooseQParamsAlgorithm", "TINYGEMM")},
-                        {"int4_tile_packed_ntile", 8}});
-    case TensorClass::kFloat8:
-      break;
-  }
-  if (scheme.granularity == Granularity::kBlock) return block_json();
-  return versioned("Float8WeightOnlyConfig", 2,
-                   {{"weight_dtype", typed("torch.dtype", "float8_e4m3fn")},
-                    {"set_inductor_config", true},
-                    {"granularity", granularity_json(scheme)}});
-}
-
 class TorchaoWriter : public ExportWriter {
  public:
   Status check(const ExportMember& member) const override {
+    if (member.kind == ModuleKind::kExpert) {
+      return cannot_hold(member, kFormat, "nothing that reads the format looks for routed experts in it");
+    }
+    if (member.scheme().granularity == Granularity::kBlock && member.scheme().size != 128) {
+      return cannot_hold(member, kFormat, "its blocks are 128 x 128");
+    }
     const auto [rows, cols] = block_of(member);
     if (member.rows() % rows != 0 || member.cols() % cols != 0) {
       return cannot_hold(
           member, kFormat,
           fmt::format("blocks of [{}, {}] do not divide its shape {}", rows, cols, to_string(member.shape)));
     }
-    if (class_of(member.scheme()) == TensorClass::kInt4 && member.cols() % 2 != 0) {
+    if (torchao_class(member.scheme()) == TorchaoClass::kInt4 && member.cols() % 2 != 0) {
       return cannot_hold(member, kFormat, "two codes share a byte, so its columns must be even");
     }
     return {};
@@ -171,19 +94,19 @@ class TorchaoWriter : public ExportWriter {
     }
     contents.metadata[member.name] = class_metadata(member);
     const std::string stem = module_of(member.name) + "._weight_";
-    switch (class_of(member.scheme())) {
-      case TensorClass::kInt8:
+    switch (torchao_class(member.scheme())) {
+      case TorchaoClass::kInt8:
         contents.tensors.push_back(as_it_is(stem + "qdata", codes));
         add_scale(stem, member.scale(), contents);
         add_zeros(stem, member.scale().shape, contents);
         break;
-      case TensorClass::kIntx:
+      case TorchaoClass::kIntx:
         add_intx(stem, member, contents);
         break;
-      case TensorClass::kInt4:
+      case TorchaoClass::kInt4:
         add_int4(stem, member, contents);
         break;
-      case TensorClass::kFloat8:
+      case TorchaoClass::kFloat8:
         contents.tensors.push_back(as_it_is(stem + "qdata", codes));
         add_scale(stem, member.scale(), contents);
         break;
@@ -218,7 +141,7 @@ class TorchaoWriter : public ExportWriter {
     bool alike = true;
     for (const ExportModule& module : modules) {
       if (!module.scheme.quantizes()) continue;
-      OrderedJson scheme = scheme_json(module.scheme);
+      OrderedJson scheme = torchao_config(module.scheme);
       const bool by_default = module.kind == ModuleKind::kLinear || module.kind == ModuleKind::kExpert;
       if (only.is_null()) only = scheme;
       if (!by_default || only != scheme) alike = false;
@@ -226,7 +149,7 @@ class TorchaoWriter : public ExportWriter {
     }
     if (alike) return only;
     by_name["_default"] = nullptr;
-    return versioned("FqnToConfig", 1, {{"fqn_to_config", by_name}, {"module_fqn_to_config", by_name}});
+    return torchao_object("FqnToConfig", 1, {{"fqn_to_config", by_name}, {"module_fqn_to_config", by_name}});
   }
 
   static void add_scale(const std::string& stem, const TensorView& scale, ExportContents& contents) {
