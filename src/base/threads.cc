@@ -1,5 +1,7 @@
 #include "base/threads.h"
 
+#include <hwy/cache_control.h>
+
 #include <algorithm>
 #include <atomic>
 #include <charconv>
@@ -25,6 +27,18 @@ int threads_from_environment() {
   return whole && value > 0 ? value : 0;
 }
 
+// Between the parallel parts of one step lie microseconds, less than the system needs to wake a thread: a
+// short spin, about as long as that, comes before sleep. Tells whether `ready` came true meanwhile.
+template <typename Ready>
+bool spin_until(const Ready& ready) {
+  constexpr int kSpins = 4000;
+  for (int i = 0; i < kSpins; ++i) {
+    if (ready()) return true;
+    hwy::Pause();
+  }
+  return ready();
+}
+
 }  // namespace
 
 struct ThreadPool::State {
@@ -36,9 +50,10 @@ struct ThreadPool::State {
   const std::function<void(int64_t)>* body = nullptr;
   int64_t count = 0;
   std::atomic<int64_t> next{0};
-  uint64_t generation = 0;
-  int busy = 0;
-  bool stopping = false;
+  std::atomic<uint64_t> generation{0};  // changed, like `stopping`, under the mutex
+  std::atomic<int> busy{0};
+  std::atomic<bool> stopping{false};
+  bool spins = false;  // a thread that spins has a processor for itself
 
   void take_items() {
     for (int64_t i = next.fetch_add(1); i < count; i = next.fetch_add(1)) (*body)(i);
@@ -46,20 +61,31 @@ struct ThreadPool::State {
 
   void serve() {
     uint64_t seen = 0;
-    std::unique_lock lock(mutex);
+    const auto called = [&] { return stopping || generation != seen; };
     while (true) {
-      work_ready.wait(lock, [&] { return stopping || generation != seen; });
+      if (!spins || !spin_until(called)) {
+        std::unique_lock lock(mutex);
+        work_ready.wait(lock, called);
+      }
       if (stopping) return;
       seen = generation;
-      lock.unlock();
       take_items();
-      lock.lock();
-      if (--busy == 0) work_done.notify_one();
+      if (--busy > 0) continue;
+      std::lock_guard lock(mutex);
+      work_done.notify_one();
     }
+  }
+
+  void wait_until_done() {
+    const auto done = [&] { return busy == 0; };
+    if (spins && spin_until(done)) return;
+    std::unique_lock lock(mutex);
+    work_done.wait(lock, done);
   }
 };
 
 ThreadPool::ThreadPool(int threads) : state_(std::make_unique<State>()) {
+  state_->spins = threads <= static_cast<int>(std::thread::hardware_concurrency());
   for (int i = 1; i < threads; ++i) state_->workers.emplace_back([state = state_.get()] { state->serve(); });
 }
 
@@ -82,17 +108,17 @@ void ThreadPool::parallel_for(int64_t count, const std::function<void(int64_t)>&
     return;
   }
   std::lock_guard turn(state_->turn);
-  std::unique_lock lock(state_->mutex);
   state_->body = &body;
   state_->count = count;
   state_->next = 0;
   state_->busy = static_cast<int>(state_->workers.size());
-  ++state_->generation;
-  lock.unlock();
+  {
+    std::lock_guard lock(state_->mutex);
+    ++state_->generation;
+  }
   state_->work_ready.notify_all();
   state_->take_items();
-  lock.lock();
-  state_->work_done.wait(lock, [&] { return state_->busy == 0; });
+  state_->wait_until_done();
 }
 
 ThreadPool& ThreadPool::shared() {
