@@ -1,6 +1,6 @@
-// y = x W^T with a live weight W, in fp32. Up to kTileTokens tokens decode the weight in registers; more
-// decode a few rows at a time into scratch. Either way every byte of the weight is read once, and a token's
-// result does not depend, to the bit, on the tokens beside it.
+// y = x W^T with a live weight W, in fp32. Few tokens decode the weight in registers; more decode some rows
+// at a time into scratch that stays in the cache. Either way every byte of the weight is read once, and a
+// token's result does not depend, to the bit, on the tokens beside it.
 #pragma once
 
 #include <cstdint>
@@ -19,10 +19,8 @@ struct LinearArguments {
   bool accumulate = false;      // add to y
 };
 
-// The scratch that `linear` needs for a thread, for weights of that many columns.
-constexpr int64_t linear_scratch_floats(int64_t cols) {
-  return 2 * kTileRows * cols;
-}
+// The scratch that `linear` needs for a thread, for weights of at most that many columns.
+int64_t linear_scratch_floats(int64_t cols);
 
 void linear(const WeightView& weight, const LinearArguments& arguments, Compute& compute);
 

@@ -1,3 +1,5 @@
+// The permutations of bytes that AVX3_DL adds decode int4.
+#define HWY_WANT_AVX3_DL
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "infer/linear_kernels.cc"
 #include <hwy/foreach_target.h>
@@ -11,10 +13,20 @@
 namespace liveweight {
 
 HWY_EXPORT(dot_tile_on);
+HWY_EXPORT(decode_panel_on);
+HWY_EXPORT(multiply_panel_on);
 HWY_EXPORT(decode_row_on);
 
 void dot_tile(const WeightTile& rows, const float* const* x, int tokens, float* out) {
   HWY_DYNAMIC_DISPATCH(dot_tile_on)(rows, x, tokens, out);
+}
+
+void decode_panel(const WeightTile& rows, int first, float* panel) {
+  HWY_DYNAMIC_DISPATCH(decode_panel_on)(rows, first, panel);
+}
+
+void multiply_panel(const float* panel, int64_t cols, const float* const* x, int tokens, float* out) {
+  HWY_DYNAMIC_DISPATCH(multiply_panel_on)(panel, cols, x, tokens, out);
 }
 
 void decode_row(const WeightTile& rows, int index, float* out) {

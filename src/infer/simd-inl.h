@@ -32,6 +32,7 @@ HWY_INLINE void store_first(FloatVector value, float* to, int64_t count) {
   for (int64_t i = 0; i < count; ++i) to[i] = buffer[i];
 }
 
+// Halves are added until one number is left: lane i and lane i + 8, then i + 4, and so on.
 HWY_INLINE float sum_lanes(FloatVector value) {
   return hn::GetLane(hn::SumOfLanes(FloatTag(), value));
 }

@@ -29,6 +29,13 @@ Scaling scaling_of(const KernelFormat& format) {
   return format.zero_point.dtype == DType::kI8 ? Scaling::kIntegerZero : Scaling::kFloatingZero;
 }
 
+// One tile ahead, or as many as hide the way to memory.
+int64_t prefetch_bytes_of(const KernelFormat& format) {
+  constexpr int64_t kEnough = 8 << 10;
+  const int64_t tile = std::max<int64_t>(kTileRows * format.data.row_bytes, 1);
+  return (kEnough + tile - 1) / tile * tile;
+}
+
 WeightTile tile_without_rows(const KernelFormat& format) {
   WeightTile tile;
   tile.code = code_of(format);
@@ -36,6 +43,7 @@ WeightTile tile_without_rows(const KernelFormat& format) {
   tile.scale_dtype = format.scale.dtype;
   tile.zero_dtype = format.zero_point.dtype;
   tile.cols = format.cols;
+  tile.prefetch_bytes = prefetch_bytes_of(format);
   tile.first_span = tile.span = std::max<int64_t>(format.cols, 1);
   const Granularity granularity = format.scheme.granularity;
   if (granularity == Granularity::kGroup || granularity == Granularity::kBlock) {
@@ -45,12 +53,17 @@ WeightTile tile_without_rows(const KernelFormat& format) {
   return tile;
 }
 
-void point_at_factors(const WeightView& weight, int64_t row, int index, WeightTile& tile) {
+// Of rows in ascending order.
+void point_at_factors(const WeightView& weight, int64_t first, WeightTile& tile) {
   const KernelFormat& format = *weight.format;
-  const Segment& segment = segment_of(format, row);
-  const int64_t scale_row = scale_row_of(format, segment, segment.source_row + row - segment.row);
-  tile.scale[index] = weight.slot + row_offset(format.scale, weight.matrix, scale_row);
-  tile.zero[index] = weight.slot + row_offset(format.zero_point, weight.matrix, scale_row);
+  const Segment* segment = &segment_of(format, first);
+  for (int i = 0; i < kTileRows; ++i) {
+    const int64_t row = std::min(first + i, format.rows - 1);
+    while (row >= segment->row + segment->rows) ++segment;
+    const int64_t scale_row = scale_row_of(format, *segment, segment->source_row + row - segment->row);
+    tile.scale[i] = weight.slot + row_offset(format.scale, weight.matrix, scale_row);
+    tile.zero[i] = weight.slot + row_offset(format.zero_point, weight.matrix, scale_row);
+  }
 }
 
 float load_code(Code code, const std::byte* row, int64_t col) {
@@ -82,21 +95,11 @@ float load_factor(DType dtype, const std::byte* factors, int64_t index) {
 WeightTile tile_of(const WeightView& weight, int64_t row) {
   const KernelFormat& format = *weight.format;
   WeightTile tile = tile_without_rows(format);
-  for (int i = 0; i < kTileRows; ++i) {
-    const int64_t at = std::min(row + i, format.rows - 1);
-    tile.data[i] = weight.slot + row_offset(format.data, weight.matrix, at);
-    if (tile.scaling != Scaling::kNone) point_at_factors(weight, at, i, tile);
-  }
-  return tile;
-}
-
-WeightTile tile_of_floats(const float* rows, int64_t row_stride, int64_t count, int64_t cols) {
-  WeightTile tile;
-  tile.cols = cols;
-  tile.first_span = tile.span = std::max<int64_t>(cols, 1);
+  const std::byte* data = weight.slot + row_offset(format.data, weight.matrix, row);
   for (int64_t i = 0; i < kTileRows; ++i) {
-    tile.data[i] = reinterpret_cast<const std::byte*>(rows + std::min(i, count - 1) * row_stride);
+    tile.data[i] = data + std::min(i, format.rows - 1 - row) * format.data.row_bytes;
   }
+  if (tile.scaling != Scaling::kNone) point_at_factors(weight, row, tile);
   return tile;
 }
 

@@ -22,7 +22,7 @@ enum class Code : uint8_t { kF32, kF16, kBF16, kI8, kE4M3, kI4 };
 // What a code means: itself, code * scale, (code - zero) * scale, or code * scale + zero.
 enum class Scaling : uint8_t { kNone, kSymmetric, kIntegerZero, kFloatingZero };
 
-inline constexpr int kTileRows = 4;
+inline constexpr int kTileRows = 8;
 
 struct WeightTile {
   Code code = Code::kF32;
@@ -32,6 +32,7 @@ struct WeightTile {
   int64_t cols = 0;
   int64_t first_span = 0;  // columns under the first scale; later ones have `span`, the last what remains
   int64_t span = 1;
+  int64_t prefetch_bytes = 0;  // how far ahead of the first row's codes memory is fetched
   const std::byte* data[kTileRows] = {};
   const std::byte* scale[kTileRows] = {};
   const std::byte* zero[kTileRows] = {};
@@ -41,9 +42,6 @@ struct WeightTile {
 
 // Rows [row, row + kTileRows); rows past the end repeat the last one.
 WeightTile tile_of(const WeightView& weight, int64_t row);
-
-// The same for rows that are fp32 already.
-WeightTile tile_of_floats(const float* rows, int64_t row_stride, int64_t count, int64_t cols);
 
 // Norms and biases: a parameter of [n, 1] as one row of n.
 WeightTile tile_of_vector(const WeightView& weight);

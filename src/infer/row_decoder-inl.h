@@ -1,0 +1,155 @@
+// Rows of a live weight decoded to fp32 registers, to exactly what dequantize_row says. Included once for
+// each instruction set.
+#if defined(LIVEWEIGHT_INFER_ROW_DECODER_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef LIVEWEIGHT_INFER_ROW_DECODER_INL_H_
+#undef LIVEWEIGHT_INFER_ROW_DECODER_INL_H_
+#else
+#define LIVEWEIGHT_INFER_ROW_DECODER_INL_H_
+#endif
+
+#include <hwy/cache_control.h>
+
+#include <algorithm>
+
+#include "infer/code_loaders-inl.h"
+#include "infer/factors-inl.h"
+#include "infer/weight_tile.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace liveweight {
+namespace HWY_NAMESPACE {
+
+// A row by its codes' loader: `enter` a span, then `decode` the columns inside it, kLanes at a time.
+template <typename Load, Scaling kScalingOf>
+class LoadedRow {
+ public:
+  static constexpr int64_t kBits = Load::kBits;
+  static constexpr float kFactor = Load::kFactor;
+  static constexpr Scaling kScaling = kScalingOf;
+
+  HWY_INLINE void enter(const Factors<kScaling>& factors) {
+    factors_ = factors;
+    factors_.widen(kFactor);
+  }
+  HWY_INLINE FloatVector decode(const std::byte* row, int64_t col) const {
+    return factors_.apply(Load::load(row, col));
+  }
+
+ private:
+  Factors<kScaling> factors_;
+};
+
+#if HWY_TARGET <= HWY_AVX3_DL
+// int4: the span's sixteen values in a register, picked by a permutation that looks at the low four bits of
+// each lane. One instruction shifts every code of eight bytes to the bottom of its lane.
+template <Scaling kScalingOf>
+class Int4Row {
+ public:
+  static constexpr int64_t kBits = 4;
+  static constexpr float kFactor = 1;
+  static constexpr Scaling kScaling = kScalingOf;
+
+  HWY_INLINE void enter(const Factors<kScaling>& factors) {
+    values_ = factors.apply(hn::Iota(FloatTag(), -8.0f));
+  }
+  HWY_INLINE FloatVector decode(const std::byte* row, int64_t col) const {
+    const hn::Repartition<uint64_t, FloatTag> d64;
+    uint64_t codes;
+    hwy::CopyBytes<8>(row + (col >> 1), &codes);
+    // Where the code of a lane begins, by the lowest byte of the lane.
+    const auto even = hn::ShiftLeft<3>(hn::Iota(d64, 0));
+    const auto shifts = hn::Or(even, hn::ShiftLeft<32>(hn::Add(even, hn::Set(d64, 4))));
+    const __m512i picked = _mm512_multishift_epi64_epi8(shifts.raw, hn::Set(d64, codes).raw);
+    return FloatVector{_mm512_permutexvar_ps(picked, values_.raw)};
+  }
+
+ private:
+  FloatVector values_;
+};
+#else
+template <Scaling kScaling>
+using Int4Row = LoadedRow<LoadI4, kScaling>;
+#endif
+
+template <Scaling kScaling>
+using Int8Row = LoadedRow<LoadI8, kScaling>;
+
+// Calls visitor.visit<Decoder>() with the decoder of the tile's rows.
+template <template <Scaling> typename Decoder, typename Visitor>
+void with_zero_points(Scaling scaling, const Visitor& visitor) {
+  switch (scaling) {
+    case Scaling::kIntegerZero:
+      return visitor.template visit<Decoder<Scaling::kIntegerZero>>();
+    case Scaling::kFloatingZero:
+      return visitor.template visit<Decoder<Scaling::kFloatingZero>>();
+    default:
+      return visitor.template visit<Decoder<Scaling::kSymmetric>>();
+  }
+}
+
+template <typename Visitor>
+void with_decoder(const WeightTile& rows, const Visitor& visitor) {
+  switch (rows.code) {
+    case Code::kF32:
+      return visitor.template visit<LoadedRow<LoadF32, Scaling::kNone>>();
+    case Code::kF16:
+      return visitor.template visit<LoadedRow<LoadF16, Scaling::kNone>>();
+    case Code::kBF16:
+      return visitor.template visit<LoadedRow<LoadBF16, Scaling::kNone>>();
+    case Code::kE4M3:
+      return visitor.template visit<LoadedRow<LoadE4M3, Scaling::kSymmetric>>();
+    case Code::kI8:
+      return with_zero_points<Int8Row>(rows.scaling, visitor);
+    case Code::kI4:
+      return with_zero_points<Int4Row>(rows.scaling, visitor);
+  }
+}
+
+// kLanes columns from `col` on, by the scalar codecs; zeros behind the row's end.
+HWY_INLINE FloatVector decode_edge(const WeightTile& rows, int row, int64_t col) {
+  HWY_ALIGN float buffer[kLanes] = {};
+  const int64_t count = std::min<int64_t>(kLanes, rows.cols - col);
+  for (int64_t i = 0; i < count; ++i) buffer[i] = decode_element(rows, row, col + i);
+  return hn::Load(FloatTag(), buffer);
+}
+
+// Whether steps of kLanes columns never cross from span to span.
+HWY_INLINE bool spans_hold_steps(const WeightTile& rows) {
+  return rows.first_span >= rows.cols || (rows.first_span % kLanes == 0 && rows.span % kLanes == 0);
+}
+
+// Decodes kRows rows from `first` on side by side and calls use(col, weights) for every whole kLanes columns,
+// while what lies ahead is fetched: the rows of a matrix follow one another in memory. Nothing in the loops
+// is a call, which would spill what `use` keeps in registers. Returns the first column that is left
+// to decode_edge.
+template <typename Decoder, int kRows, typename Use>
+HWY_INLINE int64_t walk_rows(const WeightTile& rows, int first, const Use& use) {
+  constexpr int64_t kStepBytes = kRows * kLanes * Decoder::kBits / 8;
+  const int64_t whole = spans_hold_steps(rows) ? rows.cols / kLanes * kLanes : 0;
+  const std::byte* ahead = rows.data[first] + rows.prefetch_bytes;
+  SpanFactors<Decoder::kScaling, kRows> factors;
+  int64_t col = 0;
+  int64_t span_end = rows.first_span;
+  for (int64_t span = 0; col < whole; ++span, span_end += rows.span) {
+    const int64_t index = span % kSpansTogether;
+    if (index == 0) factors.load(rows, first, span);
+    if constexpr (Decoder::kFactor != 1) {
+      if (index == 0 && !factors.can_widen(rows, span, Decoder::kFactor)) break;
+    }
+    Decoder decoders[kRows];
+    for (int r = 0; r < kRows; ++r) decoders[r].enter(factors.of(r, index));
+    for (const int64_t end = std::min(span_end, whole); col < end; col += kLanes) {
+      for (int64_t i = 0; i < kStepBytes; i += 64) hwy::Prefetch(ahead + i);
+      ahead += kStepBytes;
+      FloatVector weights[kRows];
+      for (int r = 0; r < kRows; ++r) weights[r] = decoders[r].decode(rows.data[first + r], col);
+      use(col, weights);
+    }
+  }
+  return col;
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace liveweight
+HWY_AFTER_NAMESPACE();
+#endif
