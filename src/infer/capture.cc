@@ -30,7 +30,7 @@ class StepCapture {
   }
 
  private:
-  static void size(std::vector<float>& workspace, int64_t rows, int64_t width) {
+  static void size(AlignedVector<float>& workspace, int64_t rows, int64_t width) {
     workspace.resize(static_cast<size_t>(rows * width));
   }
 
@@ -95,8 +95,8 @@ class StepCapture {
     return bind(role, layer, rows, 1);
   }
 
-  Status add_norm(Role role, int64_t layer, const int64_t* rows, const std::vector<float>& x,
-                  std::vector<float>& out) {
+  Status add_norm(Role role, int64_t layer, const int64_t* rows, const AlignedVector<float>& x,
+                  AlignedVector<float>& out) {
     const int64_t width = config_.hidden_size;
     LW_ASSIGN(const WeightBinding* weight, bind(role, layer, width, 1));
     step_.calls_.push_back(
@@ -113,8 +113,8 @@ class StepCapture {
     return {};
   }
 
-  void add_linear(const WeightBinding* weight, const WeightBinding* bias, const std::vector<float>& x,
-                  std::vector<float>& y, bool accumulate) {
+  void add_linear(const WeightBinding* weight, const WeightBinding* bias, const AlignedVector<float>& x,
+                  AlignedVector<float>& y, bool accumulate) {
     step_.calls_.push_back(
         LinearCall{&step_.input_.rows, weight, bias, x.data(), y.data(), work_.vectors.data(), accumulate});
   }

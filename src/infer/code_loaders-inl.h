@@ -1,5 +1,6 @@
 // From kLanes codes in memory to fp32 in a register, one struct a code. `kFactor` is a power of two that the
-// scale takes on, where the bits are easier to widen without it. Included once for each instruction set.
+// scale takes on, where the bits are easier to widen without it. `load_one` is for those that are factors
+// too. Included once for each instruction set.
 #if defined(LIVEWEIGHT_INFER_CODE_LOADERS_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef LIVEWEIGHT_INFER_CODE_LOADERS_INL_H_
 #undef LIVEWEIGHT_INFER_CODE_LOADERS_INL_H_
@@ -7,6 +8,7 @@
 #define LIVEWEIGHT_INFER_CODE_LOADERS_INL_H_
 #endif
 
+#include <bit>
 #include <cstddef>
 
 #include "infer/simd-inl.h"
@@ -29,6 +31,9 @@ struct LoadF32 {
   static HWY_INLINE FloatVector load(const std::byte* row, int64_t col) {
     return load_codes<float>(row, col);
   }
+  static HWY_INLINE float load_one(const std::byte* row, int64_t col) {
+    return reinterpret_cast<const float*>(row)[col];
+  }
 };
 
 struct LoadF16 {
@@ -36,6 +41,10 @@ struct LoadF16 {
   static constexpr float kFactor = 1;
   static HWY_INLINE FloatVector load(const std::byte* row, int64_t col) {
     return hn::PromoteTo(FloatTag(), load_codes<hwy::float16_t>(row, col));
+  }
+  static HWY_INLINE float load_one(const std::byte* row, int64_t col) {
+    const auto bits = hn::Set(CodeTag<uint16_t>(), reinterpret_cast<const uint16_t*>(row)[col]);
+    return hn::GetLane(hn::PromoteTo(FloatTag(), hn::BitCast(CodeTag<hwy::float16_t>(), bits)));
   }
 };
 
@@ -46,6 +55,9 @@ struct LoadBF16 {
     const auto wide = hn::PromoteTo(CodeTag<uint32_t>(), load_codes<uint16_t>(row, col));
     return hn::BitCast(FloatTag(), hn::ShiftLeft<16>(wide));
   }
+  static HWY_INLINE float load_one(const std::byte* row, int64_t col) {
+    return std::bit_cast<float>(uint32_t{reinterpret_cast<const uint16_t*>(row)[col]} << 16);
+  }
 };
 
 struct LoadI8 {
@@ -54,18 +66,21 @@ struct LoadI8 {
   static HWY_INLINE FloatVector load(const std::byte* row, int64_t col) {
     return hn::ConvertTo(FloatTag(), hn::PromoteTo(CodeTag<int32_t>(), load_codes<int8_t>(row, col)));
   }
+  static HWY_INLINE float load_one(const std::byte* row, int64_t col) {
+    return static_cast<float>(reinterpret_cast<const int8_t*>(row)[col]);
+  }
 };
 
-// Its exponent and mantissa, moved under fp16's, make 2^-8 of the value, subnormals too. NaN codes come out
+// Its exponent and mantissa, moved under fp32's, make 2^-120 of the value, subnormals too. NaN codes come out
 // as 480.
 struct LoadE4M3 {
   static constexpr int64_t kBits = 8;
-  static constexpr float kFactor = 256;
+  static constexpr float kFactor = 0x1p120f;
   static HWY_INLINE FloatVector load(const std::byte* row, int64_t col) {
-    const CodeTag<int16_t> d16;
-    const auto wide = hn::ShiftLeft<7>(hn::PromoteTo(d16, load_codes<int8_t>(row, col)));
-    const auto half = hn::And(wide, hn::Set(d16, static_cast<int16_t>(0xbfff)));
-    return hn::PromoteTo(FloatTag(), hn::BitCast(CodeTag<hwy::float16_t>(), half));
+    const CodeTag<int32_t> d32;
+    const auto wide = hn::ShiftLeft<20>(hn::PromoteTo(d32, load_codes<int8_t>(row, col)));
+    const auto bits = hn::And(wide, hn::Set(d32, static_cast<int32_t>(0x87f00000u)));
+    return hn::BitCast(FloatTag(), bits);
   }
 };
 
@@ -77,7 +92,7 @@ struct LoadI4 {
   static HWY_INLINE FloatVector load(const std::byte* row, int64_t col) {
     const hn::Half<CodeTag<uint8_t>> d_pairs;
     const hn::Rebind<uint16_t, decltype(d_pairs)> d16;
-    const auto pairs = hn::LoadU(d_pairs, reinterpret_cast<const uint8_t*>(row) + col / 2);
+    const auto pairs = hn::LoadU(d_pairs, reinterpret_cast<const uint8_t*>(row) + (col >> 1));
     const auto wide = hn::PromoteTo(d16, pairs);
     const auto split = hn::And(hn::Or(wide, hn::ShiftLeft<4>(wide)), hn::Set(d16, 0x0f0f));
     const auto codes = hn::PromoteTo(CodeTag<int32_t>(), hn::BitCast(CodeTag<uint8_t>(), split));

@@ -13,7 +13,7 @@ Compute::Compute(int threads, int64_t scratch_floats)
     : pool_(std::max(threads, 1)),
       shares_(static_cast<size_t>(pool_.threads())),
       scratch_floats_((scratch_floats + 15) / 16 * 16),
-      scratch_(hwy::AllocateAligned<float>(static_cast<size_t>(pool_.threads() * scratch_floats_))) {}
+      scratch_(static_cast<size_t>(pool_.threads() * scratch_floats_)) {}
 
 void Compute::for_each(int64_t count, int64_t total_work, const std::function<void(int, int64_t)>& body) {
   const int64_t workers = std::min<int64_t>(pool_.threads(), count);

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/threads.h"
+#include "infer/aligned.h"
 
 namespace liveweight {
 
@@ -24,7 +25,7 @@ class Compute {
   // alone where `total_work` (elements touched, roughly) is not worth waking the others.
   void for_each(int64_t count, int64_t total_work, const std::function<void(int worker, int64_t i)>& body);
 
-  float* scratch(int worker) { return scratch_.get() + worker * scratch_floats_; }
+  float* scratch(int worker) { return scratch_.data() + worker * scratch_floats_; }
   int threads() const { return pool_.threads(); }
 
  private:
@@ -36,7 +37,7 @@ class Compute {
   ThreadPool pool_;
   std::vector<Share> shares_;
   int64_t scratch_floats_;
-  hwy::AlignedFreeUniquePtr<float[]> scratch_;
+  AlignedVector<float> scratch_;
 };
 
 }  // namespace liveweight

@@ -7,106 +7,88 @@
 namespace liveweight {
 namespace {
 
-constexpr int64_t kMostPanels = 8;
-constexpr int64_t kTileSums = kTileTokens * kTileRows * kMostLanes;
+constexpr int64_t kPanelsOfTile = kTileRows / kPanelRows;
+constexpr int64_t kCachedFloats = 128 << 10;
+constexpr int64_t kFewTokens = 8;  // that decode rows anew for each kTileTokens of them
 
-// Decoded rows that stay in the second-level cache while all tokens pass by them.
-int64_t panels_together(int64_t cols) {
-  constexpr int64_t kCachedFloats = 96 << 10;
-  return std::clamp<int64_t>(kCachedFloats / panel_floats(std::max<int64_t>(cols, 1)), 1, kMostPanels);
+// Tiles whose decoded rows stay in the second-level cache while all tokens pass by them.
+int64_t tiles_together(int64_t cols) {
+  constexpr int64_t kMostTiles = 8;
+  const int64_t tile = kPanelsOfTile * panel_floats(std::max<int64_t>(cols, 1));
+  return std::clamp<int64_t>(kCachedFloats / tile, 1, kMostTiles);
 }
 
-void store(const LinearArguments& to, int64_t token, int64_t row, float value) {
-  float& y = to.y[token * to.y_stride + row];
-  if (to.bias) value += to.bias[row];
-  y = to.accumulate ? y + value : value;
+void store(const LinearArguments& to, int64_t token, int64_t row, int64_t rows, const float* values) {
+  float* y = to.y + token * to.y_stride + row;
+  for (int64_t r = 0; r < rows; ++r) {
+    const float value = to.bias ? values[r] + to.bias[row + r] : values[r];
+    y[r] = to.accumulate ? y[r] + value : value;
+  }
 }
 
 void multiply_rows(const WeightView& weight, const LinearArguments& arguments, int64_t begin, int64_t end) {
   for (int64_t row = begin; row < end; row += kTileRows) {
-    float out[kTileRows];
-    dot_tile(tile_of(weight, row), arguments.x, out);
-    for (int64_t r = 0; r < std::min<int64_t>(kTileRows, end - row); ++r) {
-      store(arguments, 0, row + r, out[r]);
-    }
-  }
-}
-
-// Decoded rows and where their sums with a tile of tokens grow.
-struct Panels {
-  int64_t row = 0;
-  int64_t rows = 0;
-  int64_t cols = 0;
-  float* sums = nullptr;
-  float* data = nullptr;
-
-  int64_t count() const { return (rows + kTileRows - 1) / kTileRows; }
-  const float* panel(int64_t i) const { return data + i * panel_floats(cols); }
-};
-
-// A few columns at a time, so that the tokens' stay in the first-level cache from panel to panel.
-void multiply_panels(const Panels& panels, const float* const* x, int tokens) {
-  constexpr int64_t kCachedColumns = 768;
-  PanelColumns columns;
-  do {
-    columns.begin = columns.end;
-    columns.end = std::min(columns.begin + kCachedColumns, panels.cols);
-    columns.last = columns.end == panels.cols;
-    for (int64_t i = 0; i < panels.count(); ++i) {
-      multiply_panel(panels.panel(i), x, tokens, columns, panels.sums + i * kTileSums);
-    }
-  } while (!columns.last);
-}
-
-void multiply_tokens(const Panels& panels, const LinearArguments& arguments, int64_t token, int tokens) {
-  const float* x[kTileTokens];
-  for (int t = 0; t < tokens; ++t) x[t] = arguments.x + (token + t) * panels.cols;
-  multiply_panels(panels, x, tokens);
-  for (int t = 0; t < tokens; ++t) {
-    for (int64_t r = 0; r < panels.rows; ++r) {
-      const int64_t sum = r / kTileRows * kTileSums + (t * kTileRows + r % kTileRows) * kMostLanes;
-      store(arguments, token + t, panels.row + r, panels.sums[sum]);
+    const WeightTile tile = tile_of(weight, row);
+    for (int64_t token = 0; token < arguments.tokens; token += kTileTokens) {
+      const auto tokens = static_cast<int>(std::min<int64_t>(kTileTokens, arguments.tokens - token));
+      const float* x[kTileTokens];
+      float out[kTileTokens * kTileRows];
+      for (int t = 0; t < tokens; ++t) x[t] = arguments.x + (token + t) * tile.cols;
+      dot_tile(tile, x, tokens, out);
+      for (int t = 0; t < tokens; ++t) {
+        store(arguments, token + t, row, std::min<int64_t>(kTileRows, end - row), out + t * kTileRows);
+      }
     }
   }
 }
 
 void multiply_decoded(const WeightView& weight, const LinearArguments& arguments, int64_t begin, int64_t end,
-                      float* scratch) {
+                      float* panels) {
   const int64_t cols = weight.format->cols;
-  const Panels panels{begin, end - begin, cols, scratch, scratch + kMostPanels * kTileSums};
-  for (int64_t i = 0; i < panels.count(); ++i) {
-    decode_panel(tile_of(weight, begin + i * kTileRows), panels.data + i * panel_floats(cols));
+  const auto panel_of = [&](int64_t row) { return panels + (row - begin) / kPanelRows * panel_floats(cols); };
+  for (int64_t row = begin; row < end; row += kTileRows) {
+    const WeightTile tile = tile_of(weight, row);
+    for (int first = 0; first < kTileRows; first += kPanelRows) {
+      decode_panel(tile, first, panel_of(row + first));
+    }
   }
   // Tiles of nearly equal size: a last one of a single token would waste most of what it loads.
-  const int64_t tiles = (arguments.tokens + kTileTokens - 1) / kTileTokens;
+  const int64_t tiles = (arguments.tokens + kPanelTokens - 1) / kPanelTokens;
   for (int64_t i = 0; i < tiles; ++i) {
     const int64_t token = i * arguments.tokens / tiles;
-    const int64_t next = (i + 1) * arguments.tokens / tiles;
-    multiply_tokens(panels, arguments, token, static_cast<int>(next - token));
+    const auto tokens = static_cast<int>((i + 1) * arguments.tokens / tiles - token);
+    const float* x[kPanelTokens];
+    for (int t = 0; t < tokens; ++t) x[t] = arguments.x + (token + t) * cols;
+    for (int64_t row = begin; row < end; row += kPanelRows) {
+      float out[kPanelTokens * kPanelRows];
+      multiply_panel(panel_of(row), cols, x, tokens, out);
+      for (int t = 0; t < tokens; ++t) {
+        store(arguments, token + t, row, std::min<int64_t>(kPanelRows, end - row), out + t * kPanelRows);
+      }
+    }
   }
 }
 
 }  // namespace
 
 int64_t linear_scratch_floats(int64_t cols) {
-  return kMostPanels * kTileSums + panels_together(cols) * panel_floats(cols);
+  return std::max(kCachedFloats, kPanelsOfTile * panel_floats(cols));
 }
 
 void linear(const WeightView& weight, const LinearArguments& arguments, Compute& compute) {
   if (arguments.tokens == 0) return;
   const KernelFormat& format = *weight.format;
-  const bool one = arguments.tokens == 1;
-  constexpr int64_t kBytesTogether = 64 << 10;
+  const bool few = arguments.tokens <= kFewTokens;
+  constexpr int64_t kStreamedBytes = 64 << 10;
+  const int64_t tile_bytes = std::max<int64_t>(kTileRows * format.data.row_bytes, 1);
   const int64_t tiles =
-      one ? std::clamp<int64_t>(kBytesTogether / std::max<int64_t>(kTileRows * format.data.row_bytes, 1), 1,
-                                64)
-          : panels_together(format.cols);
+      few ? std::clamp<int64_t>(kStreamedBytes / tile_bytes, 1, 64) : tiles_together(format.cols);
   const int64_t block = tiles * kTileRows;
   const int64_t blocks = (format.rows + block - 1) / block;
   compute.for_each(blocks, format.rows * format.cols * arguments.tokens, [&](int worker, int64_t i) {
     const int64_t begin = i * block;
     const int64_t end = std::min(begin + block, format.rows);
-    if (one) return multiply_rows(weight, arguments, begin, end);
+    if (few) return multiply_rows(weight, arguments, begin, end);
     multiply_decoded(weight, arguments, begin, end, compute.scratch(worker));
   });
 }

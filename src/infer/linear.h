@@ -1,4 +1,4 @@
-// y = x W^T with a live weight W, in fp32. One token decodes the weight in registers; more decode a few rows
+// y = x W^T with a live weight W, in fp32. Few tokens decode the weight in registers; more decode some rows
 // at a time into scratch that stays in the cache. Either way every byte of the weight is read once, and a
 // token's result does not depend, to the bit, on the tokens beside it.
 #pragma once
@@ -19,7 +19,7 @@ struct LinearArguments {
   bool accumulate = false;      // add to y
 };
 
-// The scratch that `linear` needs for a thread, for weights of that many columns.
+// The scratch that `linear` needs for a thread, for weights of at most that many columns.
 int64_t linear_scratch_floats(int64_t cols);
 
 void linear(const WeightView& weight, const LinearArguments& arguments, Compute& compute);

@@ -18,90 +18,87 @@ HWY_BEFORE_NAMESPACE();
 namespace liveweight {
 namespace HWY_NAMESPACE {
 
-// Tokens whose sums fit in registers together with kTileRows rows.
-inline constexpr int kRegisterTokens = kLanes == 16 ? 6 : 2;
+// What fits in the registers of the instruction set.
+inline constexpr bool kManyRegisters = kLanes == 16;
+inline constexpr int kRegisterTokens = kManyRegisters ? kPanelTokens : 2;
 
-using Whole = std::true_type;
-using Edge = std::false_type;
-
-// Decodes the tile's rows side by side and calls use(col, weights, Whole() or Edge()) for every kLanes
-// columns, while what lies `ahead` is fetched: the rows of a matrix follow one another in memory.
-template <typename Decoder, typename Use>
-HWY_INLINE void walk_tile(const WeightTile& rows, const Use& use) {
-  Decoder decoders[kTileRows];
-  const std::byte* ahead = rows.data[0] + rows.prefetch_bytes;
-  walk_columns(
-      rows,
-      [&](int64_t span) HWY_ATTR {
-        for (int r = 0; r < kTileRows; ++r) decoders[r].enter(rows, r, span);
-      },
-      [&](int64_t col) HWY_ATTR {
-        constexpr int64_t kStepBytes = kTileRows * kLanes * Decoder::kBits / 8;
-        for (int64_t i = 0; i < kStepBytes; i += 64) hwy::Prefetch(ahead + i);
-        ahead += kStepBytes;
-        FloatVector weights[kTileRows];
-        for (int r = 0; r < kTileRows; ++r) weights[r] = decoders[r].decode(rows.data[r], col);
-        use(col, weights, Whole());
-      },
-      [&](int64_t col) HWY_ATTR {
-        FloatVector weights[kTileRows];
-        for (int r = 0; r < kTileRows; ++r) weights[r] = decode_edge(rows, r, col);
-        use(col, weights, Edge());
-      });
-}
-
-template <typename Decoder>
-void dot_rows(const WeightTile& rows, const float* x, float* out) {
+// The products of rows [first, first + kRows) with kTokens tokens.
+template <typename Decoder, int kRows, int kTokens>
+HWY_INLINE void dot_rows(const WeightTile& rows, int first, const float* const* x, float* out) {
   const FloatTag d;
-  FloatVector sum[kTileRows] = {hn::Zero(d), hn::Zero(d), hn::Zero(d), hn::Zero(d)};
-  walk_tile<Decoder>(rows, [&](int64_t col, const FloatVector* weights, auto whole) HWY_ATTR {
-    FloatVector activation;
-    if constexpr (whole) {
-      activation = hn::LoadU(d, x + col);
-    } else {
-      activation = load_first(x + col, std::min<int64_t>(kLanes, rows.cols - col));
+  FloatVector sum[kTokens][kRows];
+  for (auto& of_token : sum) {
+    for (FloatVector& value : of_token) value = hn::Zero(d);
+  }
+  int64_t col = walk_rows<Decoder, kRows>(rows, first, [&](int64_t at, const FloatVector* weights) HWY_ATTR {
+    for (int t = 0; t < kTokens; ++t) {
+      const FloatVector activation = hn::LoadU(d, x[t] + at);
+      for (int r = 0; r < kRows; ++r) sum[t][r] = hn::MulAdd(weights[r], activation, sum[t][r]);
     }
-    for (int r = 0; r < kTileRows; ++r) sum[r] = hn::MulAdd(weights[r], activation, sum[r]);
   });
-  for (int r = 0; r < kTileRows; ++r) out[r] = sum_lanes(sum[r]);
+  for (; col < rows.cols; col += kLanes) {
+    for (int t = 0; t < kTokens; ++t) {
+      const FloatVector activation = load_first(x[t] + col, std::min<int64_t>(kLanes, rows.cols - col));
+      for (int r = 0; r < kRows; ++r) {
+        sum[t][r] = hn::MulAdd(decode_edge(rows, first + r, col), activation, sum[t][r]);
+      }
+    }
+  }
+  for (int t = 0; t < kTokens; ++t) {
+    for (int r = 0; r < kRows; ++r) out[t * kTileRows + first + r] = sum_lanes(sum[t][r]);
+  }
+}
+
+// All rows of the tile, kRows at a time.
+template <typename Decoder, int kRows, int kTokens>
+void dot_all_rows(const WeightTile& rows, const float* const* x, float* out) {
+  for (int first = 0; first < kTileRows; first += kRows) {
+    dot_rows<Decoder, kRows, kTokens>(rows, first, x, out);
+  }
 }
 
 template <typename Decoder>
-void decode_rows(const WeightTile& rows, float* panel) {
-  walk_tile<Decoder>(rows, [&](int64_t col, const FloatVector* weights, auto) HWY_ATTR {
-    for (int r = 0; r < kTileRows; ++r) {
-      hn::Store(weights[r], FloatTag(), panel + col * kTileRows + r * kLanes);
+void decode_rows(const WeightTile& rows, int first, float* panel) {
+  const FloatTag d;
+  int64_t col =
+      walk_rows<Decoder, kPanelRows>(rows, first, [&](int64_t at, const FloatVector* weights) HWY_ATTR {
+        for (int r = 0; r < kPanelRows; ++r) hn::Store(weights[r], d, panel + at * kPanelRows + r * kLanes);
+      });
+  for (; col < rows.cols; col += kLanes) {
+    for (int r = 0; r < kPanelRows; ++r) {
+      hn::Store(decode_edge(rows, first + r, col), d, panel + col * kPanelRows + r * kLanes);
     }
-  });
+  }
 }
 
 template <typename Decoder>
 void decode_columns(const WeightTile& rows, int index, float* out) {
-  Decoder decoder;
-  walk_columns(
-      rows, [&](int64_t span) HWY_ATTR { decoder.enter(rows, index, span); },
-      [&](int64_t col) HWY_ATTR { hn::StoreU(decoder.decode(rows.data[index], col), FloatTag(), out + col); },
-      [&](int64_t col) HWY_ATTR {
-        store_first(decode_edge(rows, index, col), out + col, std::min<int64_t>(kLanes, rows.cols - col));
-      });
+  int64_t col = walk_rows<Decoder, 1>(rows, index, [&](int64_t at, const FloatVector* weights) HWY_ATTR {
+    hn::StoreU(weights[0], FloatTag(), out + at);
+  });
+  for (; col < rows.cols; col += kLanes) {
+    store_first(decode_edge(rows, index, col), out + col, std::min<int64_t>(kLanes, rows.cols - col));
+  }
 }
 
+template <int kRows, int kTokens>
 struct DotVisitor {
   const WeightTile& rows;
   const float* x;
   float* out;
   template <typename Decoder>
   void visit() const {
-    dot_rows<Decoder>(rows, x, out);
+    dot_all_rows<Decoder, kRows, kTokens>(rows, x, out);
   }
 };
 
 struct DecodePanelVisitor {
   const WeightTile& rows;
+  int first;
   float* panel;
   template <typename Decoder>
   void visit() const {
-    decode_rows<Decoder>(rows, panel);
+    decode_rows<Decoder>(rows, first, panel);
   }
 };
 
@@ -115,74 +112,77 @@ struct DecodeRowVisitor {
   }
 };
 
-void dot_tile_on(const WeightTile& rows, const float* x, float* out) {
-  with_decoder(rows, DotVisitor{rows, x, out});
-}
-
-void decode_panel_on(const WeightTile& rows, float* panel) {
-  with_decoder(rows, DecodePanelVisitor{rows, panel});
+void decode_panel_on(const WeightTile& rows, int first, float* panel) {
+  with_decoder(rows, DecodePanelVisitor{rows, first, panel});
 }
 
 void decode_row_on(const WeightTile& rows, int index, float* out) {
   with_decoder(rows, DecodeRowVisitor{rows, index, out});
 }
 
-// Adds columns [begin, end) of a panel's products with kTokens tokens to their sums, which lie in memory
-// before and after: kTileRows registers a token.
-template <int kTokens>
-void multiply_columns(const float* panel, const float* const* x, const PanelColumns& columns, float* sums) {
-  const FloatTag d;
-  FloatVector sum[kTokens][kTileRows];
-  for (int t = 0; t < kTokens; ++t) {
-    for (int r = 0; r < kTileRows; ++r) {
-      sum[t][r] = columns.begin == 0 ? hn::Zero(d) : hn::Load(d, sums + (t * kTileRows + r) * kMostLanes);
-    }
-  }
-  int64_t col = columns.begin;
-  for (; col + kLanes <= columns.end; col += kLanes) {
-    FloatVector weight[kTileRows];
-    for (int r = 0; r < kTileRows; ++r) weight[r] = hn::Load(d, panel + col * kTileRows + r * kLanes);
-    for (int t = 0; t < kTokens; ++t) {
-      const FloatVector activation = hn::LoadU(d, x[t] + col);
-      for (int r = 0; r < kTileRows; ++r) sum[t][r] = hn::MulAdd(weight[r], activation, sum[t][r]);
-    }
-  }
-  if (col < columns.end) {
-    for (int t = 0; t < kTokens; ++t) {
-      const FloatVector activation = load_first(x[t] + col, columns.end - col);
-      for (int r = 0; r < kTileRows; ++r) {
-        const FloatVector weight = hn::Load(d, panel + col * kTileRows + r * kLanes);
-        sum[t][r] = hn::MulAdd(weight, activation, sum[t][r]);
-      }
-    }
-  }
-  for (int t = 0; t < kTokens; ++t) {
-    for (int r = 0; r < kTileRows; ++r) {
-      float* to = sums + (t * kTileRows + r) * kMostLanes;
-      if (columns.last) {
-        *to = sum_lanes(sum[t][r]);
-      } else {
-        hn::Store(sum[t][r], d, to);
-      }
+// A kernel for kTokens does the work of fewer: the last token is repeated.
+template <int kRows, int kTokens>
+void dot_tokens(const WeightTile& rows, const float* const* x, int tokens, float* out) {
+  const float* padded[kTokens];
+  for (int t = 0; t < kTokens; ++t) padded[t] = x[std::min(t, tokens - 1)];
+  float all[kTokens * kTileRows];
+  with_decoder(rows, DotVisitor<kRows, kTokens>{rows, padded, all});
+  std::copy_n(all, tokens * kTileRows, out);
+}
+
+void dot_tile_on(const WeightTile& rows, const float* const* x, int tokens, float* out) {
+  if constexpr (kManyRegisters) {
+    if (tokens == 1) return with_decoder(rows, DotVisitor<8, 1>{rows, x, out});
+    if (tokens == 2) return dot_tokens<4, 2>(rows, x, tokens, out);
+    return dot_tokens<4, 4>(rows, x, tokens, out);
+  } else {
+    for (int t = 0; t < tokens; ++t) {
+      with_decoder(rows, DotVisitor<4, 1>{rows, x + t, out + t * kTileRows});
     }
   }
 }
 
-void multiply_panel_on(const float* panel, const float* const* x, int tokens, const PanelColumns& columns,
-                       float* sums) {
-  constexpr int64_t kTokenSums = kTileRows * kMostLanes;
+template <int kTokens>
+void multiply_tokens(const float* panel, int64_t cols, const float* const* x, float* out) {
+  const FloatTag d;
+  FloatVector sum[kTokens][kPanelRows];
+  for (auto& of_token : sum) {
+    for (FloatVector& value : of_token) value = hn::Zero(d);
+  }
+  int64_t col = 0;
+  for (; col + kLanes <= cols; col += kLanes) {
+    FloatVector weight[kPanelRows];
+    for (int r = 0; r < kPanelRows; ++r) weight[r] = hn::Load(d, panel + col * kPanelRows + r * kLanes);
+    for (int t = 0; t < kTokens; ++t) {
+      const FloatVector activation = hn::LoadU(d, x[t] + col);
+      for (int r = 0; r < kPanelRows; ++r) sum[t][r] = hn::MulAdd(weight[r], activation, sum[t][r]);
+    }
+  }
+  for (int t = 0; t < kTokens; ++t) {
+    if (col < cols) {
+      const FloatVector activation = load_first(x[t] + col, cols - col);
+      for (int r = 0; r < kPanelRows; ++r) {
+        const FloatVector weight = hn::Load(d, panel + col * kPanelRows + r * kLanes);
+        sum[t][r] = hn::MulAdd(weight, activation, sum[t][r]);
+      }
+    }
+    for (int r = 0; r < kPanelRows; ++r) out[t * kPanelRows + r] = sum_lanes(sum[t][r]);
+  }
+}
+
+void multiply_panel_on(const float* panel, int64_t cols, const float* const* x, int tokens, float* out) {
   for (; tokens >= kRegisterTokens; tokens -= kRegisterTokens) {
-    multiply_columns<kRegisterTokens>(panel, x, columns, sums);
+    multiply_tokens<kRegisterTokens>(panel, cols, x, out);
     x += kRegisterTokens;
-    sums += kRegisterTokens * kTokenSums;
+    out += kRegisterTokens * kPanelRows;
   }
-  if constexpr (kRegisterTokens == 6) {
-    if (tokens == 5) return multiply_columns<5>(panel, x, columns, sums);
-    if (tokens == 4) return multiply_columns<4>(panel, x, columns, sums);
-    if (tokens == 3) return multiply_columns<3>(panel, x, columns, sums);
-    if (tokens == 2) return multiply_columns<2>(panel, x, columns, sums);
+  if constexpr (kManyRegisters) {
+    if (tokens == 5) return multiply_tokens<5>(panel, cols, x, out);
+    if (tokens == 4) return multiply_tokens<4>(panel, cols, x, out);
+    if (tokens == 3) return multiply_tokens<3>(panel, cols, x, out);
+    if (tokens == 2) return multiply_tokens<2>(panel, cols, x, out);
   }
-  if (tokens == 1) multiply_columns<1>(panel, x, columns, sums);
+  if (tokens == 1) multiply_tokens<1>(panel, cols, x, out);
 }
 
 }  // namespace HWY_NAMESPACE

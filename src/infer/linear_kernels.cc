@@ -30,6 +30,14 @@ void multiply_panel(const float* panel, const float* const* x, int tokens, const
   HWY_DYNAMIC_DISPATCH(multiply_panel_on)(panel, x, tokens, columns, sums);
 }
 
+void decode_panel(const WeightTile& rows, int first, float* panel) {
+  HWY_DYNAMIC_DISPATCH(decode_panel_on)(rows, first, panel);
+}
+
+void multiply_panel(const float* panel, int64_t cols, const float* const* x, int tokens, float* out) {
+  HWY_DYNAMIC_DISPATCH(multiply_panel_on)(panel, cols, x, tokens, out);
+}
+
 void decode_row(const WeightTile& rows, int index, float* out) {
   HWY_DYNAMIC_DISPATCH(decode_row_on)(rows, index, out);
 }

@@ -13,31 +13,25 @@
 
 namespace liveweight {
 
-inline constexpr int kTileTokens = 6;
+inline constexpr int kTileTokens = 4;   // of dot_tile
+inline constexpr int kPanelTokens = 6;  // of multiply_panel
+inline constexpr int kPanelRows = 4;
 inline constexpr int kMostLanes = 16;
 
-// Floats of a panel: kTileRows decoded rows, interleaved for the product, zeros behind the last column. It
-// and the sums are aligned to 64 bytes.
+// Floats of a panel: kPanelRows decoded rows, interleaved for the product, zeros behind the last column;
+// aligned to 64 bytes.
 constexpr int64_t panel_floats(int64_t cols) {
-  return kTileRows * ((cols + kMostLanes - 1) / kMostLanes * kMostLanes);
+  return kPanelRows * ((cols + kMostLanes - 1) / kMostLanes * kMostLanes);
 }
 
-// Columns [begin, end) of a panel, where begin and all ends but the last are multiples of kMostLanes.
-struct PanelColumns {
-  int64_t begin = 0;
-  int64_t end = 0;
-  bool last = false;
-};
+// out[t * kTileRows + r] = row r times x[t], for at most kTileTokens tokens.
+void dot_tile(const WeightTile& rows, const float* const* x, int tokens, float* out);
 
-// out[r] = row r times x.
-void dot_tile(const WeightTile& rows, const float* x, float* out);
+// Rows [first, first + kPanelRows) of the tile.
+void decode_panel(const WeightTile& rows, int first, float* panel);
 
-void decode_panel(const WeightTile& rows, float* panel);
-
-// Adds the columns' products with at most kTileTokens tokens; `sums` is written when they begin at 0 and is
-// to be kept until the last ones, after which sums[(t * kTileRows + r) * kMostLanes] is row r times x[t].
-void multiply_panel(const float* panel, const float* const* x, int tokens, const PanelColumns& columns,
-                    float* sums);
+// out[t * kPanelRows + r] = row r of the panel times x[t], for at most kPanelTokens tokens.
+void multiply_panel(const float* panel, int64_t cols, const float* const* x, int tokens, float* out);
 
 // Row `index` of the tile, dequantized: `cols` numbers.
 void decode_row(const WeightTile& rows, int index, float* out);

@@ -7,57 +7,29 @@
 #define LIVEWEIGHT_INFER_ROW_DECODER_INL_H_
 #endif
 
+#include <hwy/cache_control.h>
+
 #include <algorithm>
 
 #include "infer/code_loaders-inl.h"
+#include "infer/factors-inl.h"
 #include "infer/weight_tile.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace liveweight {
 namespace HWY_NAMESPACE {
 
-// One scale or zero point in every lane. Inline: a call would spill the sums.
-HWY_INLINE FloatVector broadcast_factor(DType dtype, const std::byte* factors, int64_t index) {
-  const FloatTag d;
-  if (dtype == DType::kF32) return hn::Set(d, reinterpret_cast<const float*>(factors)[index]);
-  if (dtype == DType::kI8)
-    return hn::Set(d, static_cast<float>(reinterpret_cast<const int8_t*>(factors)[index]));
-  const uint16_t bits = reinterpret_cast<const uint16_t*>(factors)[index];
-  if (dtype == DType::kBF16)
-    return hn::BitCast(d, hn::Set(CodeTag<uint32_t>(), static_cast<uint32_t>(bits) << 16));
-  return hn::PromoteTo(d, hn::BitCast(CodeTag<hwy::float16_t>(), hn::Set(CodeTag<uint16_t>(), bits)));
-}
-
-// The scale and the zero point of one row over one span.
-template <Scaling kScaling>
-struct Factors {
-  FloatVector scale;
-  FloatVector zero;
-
-  HWY_INLINE void load(const WeightTile& rows, int row, int64_t span, float code_factor) {
-    if constexpr (kScaling == Scaling::kNone) return;
-    scale = broadcast_factor(rows.scale_dtype, rows.scale[row], span);
-    if (code_factor != 1) scale = hn::Mul(scale, hn::Set(FloatTag(), code_factor));
-    if constexpr (kScaling == Scaling::kSymmetric) return;
-    zero = broadcast_factor(rows.zero_dtype, rows.zero[row], span);
-  }
-
-  HWY_INLINE FloatVector apply(FloatVector code) const {
-    if constexpr (kScaling == Scaling::kNone) return code;
-    if constexpr (kScaling == Scaling::kSymmetric) return hn::Mul(code, scale);
-    if constexpr (kScaling == Scaling::kIntegerZero) return hn::Mul(hn::Sub(code, zero), scale);
-    return hn::Add(hn::Mul(code, scale), zero);
-  }
-};
-
 // A row by its codes' loader: `enter` a span, then `decode` the columns inside it, kLanes at a time.
-template <typename Load, Scaling kScaling>
+template <typename Load, Scaling kScalingOf>
 class LoadedRow {
  public:
   static constexpr int64_t kBits = Load::kBits;
+  static constexpr float kFactor = Load::kFactor;
+  static constexpr Scaling kScaling = kScalingOf;
 
-  HWY_INLINE void enter(const WeightTile& rows, int row, int64_t span) {
-    factors_.load(rows, row, span, Load::kFactor);
+  HWY_INLINE void enter(const Factors<kScaling>& factors) {
+    factors_ = factors;
+    factors_.widen(kFactor);
   }
   HWY_INLINE FloatVector decode(const std::byte* row, int64_t col) const {
     return factors_.apply(Load::load(row, col));
@@ -70,21 +42,20 @@ class LoadedRow {
 #if HWY_TARGET <= HWY_AVX3_DL
 // int4: the span's sixteen values in a register, picked by a permutation that looks at the low four bits of
 // each lane. One instruction shifts every code of eight bytes to the bottom of its lane.
-template <Scaling kScaling>
+template <Scaling kScalingOf>
 class Int4Row {
  public:
   static constexpr int64_t kBits = 4;
+  static constexpr float kFactor = 1;
+  static constexpr Scaling kScaling = kScalingOf;
 
-  HWY_INLINE void enter(const WeightTile& rows, int row, int64_t span) {
-    const FloatTag d;
-    Factors<kScaling> factors;
-    factors.load(rows, row, span, 1);
-    values_ = factors.apply(hn::Iota(d, -8.0f));
+  HWY_INLINE void enter(const Factors<kScaling>& factors) {
+    values_ = factors.apply(hn::Iota(FloatTag(), -8.0f));
   }
   HWY_INLINE FloatVector decode(const std::byte* row, int64_t col) const {
     const hn::Repartition<uint64_t, FloatTag> d64;
     uint64_t codes;
-    hwy::CopyBytes<8>(row + col / 2, &codes);
+    hwy::CopyBytes<8>(row + (col >> 1), &codes);
     // Where the code of a lane begins, by the lowest byte of the lane.
     const auto even = hn::ShiftLeft<3>(hn::Iota(d64, 0));
     const auto shifts = hn::Or(even, hn::ShiftLeft<32>(hn::Add(even, hn::Set(d64, 4))));
@@ -100,31 +71,8 @@ template <Scaling kScaling>
 using Int4Row = LoadedRow<LoadI4, kScaling>;
 #endif
 
-// kLanes columns from `col` on that are cut by a span's edge or by the row's end; zeros behind the end.
-HWY_INLINE FloatVector decode_edge(const WeightTile& rows, int row, int64_t col) {
-  HWY_ALIGN float buffer[kLanes] = {};
-  const int64_t count = std::min<int64_t>(kLanes, rows.cols - col);
-  for (int64_t i = 0; i < count; ++i) buffer[i] = decode_element(rows, row, col + i);
-  return hn::Load(FloatTag(), buffer);
-}
-
-// Walks the columns in steps of kLanes from 0, whatever the spans are: `enter(span)` before the steps inside
-// a span, `step(col)` for those, `edge(col)` for steps that an edge cuts.
-template <typename Enter, typename Step, typename Edge>
-HWY_INLINE void walk_columns(const WeightTile& rows, const Enter& enter, const Step& step, const Edge& edge) {
-  int64_t col = 0;
-  int64_t span = 0;
-  for (int64_t end = std::min(rows.first_span, rows.cols); col < rows.cols;
-       end = std::min(end + rows.span, rows.cols)) {
-    if (col + kLanes <= end) enter(span);
-    for (; col + kLanes <= end; col += kLanes) step(col);
-    if (col < end) {
-      edge(col);
-      col += kLanes;
-    }
-    ++span;
-  }
-}
+template <Scaling kScaling>
+using Int8Row = LoadedRow<LoadI8, kScaling>;
 
 // Calls visitor.visit<Decoder>() with the decoder of the tile's rows.
 template <template <Scaling> typename Decoder, typename Visitor>
@@ -138,9 +86,6 @@ void with_zero_points(Scaling scaling, const Visitor& visitor) {
       return visitor.template visit<Decoder<Scaling::kSymmetric>>();
   }
 }
-
-template <Scaling kScaling>
-using Int8Row = LoadedRow<LoadI8, kScaling>;
 
 template <typename Visitor>
 void with_decoder(const WeightTile& rows, const Visitor& visitor) {
@@ -158,6 +103,50 @@ void with_decoder(const WeightTile& rows, const Visitor& visitor) {
     case Code::kI4:
       return with_zero_points<Int4Row>(rows.scaling, visitor);
   }
+}
+
+// kLanes columns from `col` on, by the scalar codecs; zeros behind the row's end.
+HWY_INLINE FloatVector decode_edge(const WeightTile& rows, int row, int64_t col) {
+  HWY_ALIGN float buffer[kLanes] = {};
+  const int64_t count = std::min<int64_t>(kLanes, rows.cols - col);
+  for (int64_t i = 0; i < count; ++i) buffer[i] = decode_element(rows, row, col + i);
+  return hn::Load(FloatTag(), buffer);
+}
+
+// Whether steps of kLanes columns never cross from span to span.
+HWY_INLINE bool spans_hold_steps(const WeightTile& rows) {
+  return rows.first_span >= rows.cols || (rows.first_span % kLanes == 0 && rows.span % kLanes == 0);
+}
+
+// Decodes kRows rows from `first` on side by side and calls use(col, weights) for every whole kLanes columns,
+// while what lies ahead is fetched: the rows of a matrix follow one another in memory. Nothing in the loops
+// is a call, which would spill what `use` keeps in registers. Returns the first column that is left
+// to decode_edge.
+template <typename Decoder, int kRows, typename Use>
+HWY_INLINE int64_t walk_rows(const WeightTile& rows, int first, const Use& use) {
+  constexpr int64_t kStepBytes = kRows * kLanes * Decoder::kBits / 8;
+  const int64_t whole = spans_hold_steps(rows) ? rows.cols / kLanes * kLanes : 0;
+  const std::byte* ahead = rows.data[first] + rows.prefetch_bytes;
+  SpanFactors<Decoder::kScaling, kRows> factors;
+  int64_t col = 0;
+  int64_t span_end = rows.first_span;
+  for (int64_t span = 0; col < whole; ++span, span_end += rows.span) {
+    const int64_t index = span % kSpansTogether;
+    if (index == 0) factors.load(rows, first, span);
+    if constexpr (Decoder::kFactor != 1) {
+      if (index == 0 && !factors.can_widen(rows, span, Decoder::kFactor)) break;
+    }
+    Decoder decoders[kRows];
+    for (int r = 0; r < kRows; ++r) decoders[r].enter(factors.of(r, index));
+    for (const int64_t end = std::min(span_end, whole); col < end; col += kLanes) {
+      for (int64_t i = 0; i < kStepBytes; i += 64) hwy::Prefetch(ahead + i);
+      ahead += kStepBytes;
+      FloatVector weights[kRows];
+      for (int r = 0; r < kRows; ++r) weights[r] = decoders[r].decode(rows.data[first + r], col);
+      use(col, weights);
+    }
+  }
+  return col;
 }
 
 }  // namespace HWY_NAMESPACE

@@ -5,6 +5,7 @@
 #include <memory>
 #include <vector>
 
+#include "infer/aligned.h"
 #include "infer/calls.h"
 #include "liveweight/engine.h"
 
@@ -21,8 +22,8 @@ struct StepShape {
 
 // Every intermediate result, by name; sized at capture.
 struct Workspaces {
-  std::vector<float> hidden, normed, fused, attended, gate_up, gated, last, logits, vectors;
-  std::vector<float> router, expert_weights, gathered, expert_out, expert_sum;
+  AlignedVector<float> hidden, normed, fused, attended, gate_up, gated, last, logits, vectors;
+  AlignedVector<float> router, expert_weights, gathered, expert_out, expert_sum;
   std::vector<int32_t> chosen;
   std::vector<int64_t> places;
 

@@ -18,12 +18,13 @@ struct WeightShape {
   int64_t cols = 0;
   int64_t source_col = 0;   // where the slot's columns begin in the source
   int64_t source_cols = 0;  // 0: no more than `cols`
+  float deviation = 1;      // of the weights
 };
 
 class WeightFixture {
  public:
   WeightFixture(const std::string& scheme, DType dtype, const WeightShape& shape, uint32_t seed = 1)
-      : random_(seed) {
+      : random_(seed), normal_(0, shape.deviation) {
     CutShape cut{shape.matrices, shape.cols, shape.source_col, shape.source_cols, {}};
     if (cut.source_cols == 0) cut.source_cols = shape.cols;
     int64_t row = 0;
@@ -49,11 +50,10 @@ class WeightFixture {
 
  private:
   void fill(int64_t matrix, const Segment& segment) {
-    std::normal_distribution<float> normal;
     const int64_t count = segment.rows * format_.source_cols;
     const int64_t width = bits_of(format_.source_dtype) / 8;
     std::vector<std::byte> source(static_cast<size_t>(count * width));
-    for (int64_t i = 0; i < count; ++i) store(normal(random_), source.data() + i * width);
+    for (int64_t i = 0; i < count; ++i) store(normal_(random_), source.data() + i * width);
     const SourceBox box{format_.source_dtype, source.data(), format_.source_cols, 0, segment.rows, 0,
                         format_.source_cols};
     const SlotRegion region{&format_, slot_.data(), matrix, segment};
@@ -70,6 +70,7 @@ class WeightFixture {
   }
 
   std::mt19937 random_;
+  std::normal_distribution<float> normal_;
   KernelFormat format_;
   std::vector<std::byte> slot_;
 };

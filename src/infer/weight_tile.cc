@@ -53,12 +53,17 @@ WeightTile tile_without_rows(const KernelFormat& format) {
   return tile;
 }
 
-void point_at_factors(const WeightView& weight, int64_t row, int index, WeightTile& tile) {
+// Of rows in ascending order.
+void point_at_factors(const WeightView& weight, int64_t first, WeightTile& tile) {
   const KernelFormat& format = *weight.format;
-  const Segment& segment = segment_of(format, row);
-  const int64_t scale_row = scale_row_of(format, segment, segment.source_row + row - segment.row);
-  tile.scale[index] = weight.slot + row_offset(format.scale, weight.matrix, scale_row);
-  tile.zero[index] = weight.slot + row_offset(format.zero_point, weight.matrix, scale_row);
+  const Segment* segment = &segment_of(format, first);
+  for (int i = 0; i < kTileRows; ++i) {
+    const int64_t row = std::min(first + i, format.rows - 1);
+    while (row >= segment->row + segment->rows) ++segment;
+    const int64_t scale_row = scale_row_of(format, *segment, segment->source_row + row - segment->row);
+    tile.scale[i] = weight.slot + row_offset(format.scale, weight.matrix, scale_row);
+    tile.zero[i] = weight.slot + row_offset(format.zero_point, weight.matrix, scale_row);
+  }
 }
 
 float load_code(Code code, const std::byte* row, int64_t col) {
@@ -90,11 +95,11 @@ float load_factor(DType dtype, const std::byte* factors, int64_t index) {
 WeightTile tile_of(const WeightView& weight, int64_t row) {
   const KernelFormat& format = *weight.format;
   WeightTile tile = tile_without_rows(format);
-  for (int i = 0; i < kTileRows; ++i) {
-    const int64_t at = std::min(row + i, format.rows - 1);
-    tile.data[i] = weight.slot + row_offset(format.data, weight.matrix, at);
-    if (tile.scaling != Scaling::kNone) point_at_factors(weight, at, i, tile);
+  const std::byte* data = weight.slot + row_offset(format.data, weight.matrix, row);
+  for (int64_t i = 0; i < kTileRows; ++i) {
+    tile.data[i] = data + std::min(i, format.rows - 1 - row) * format.data.row_bytes;
   }
+  if (tile.scaling != Scaling::kNone) point_at_factors(weight, row, tile);
   return tile;
 }
 

@@ -22,7 +22,7 @@ enum class Code : uint8_t { kF32, kF16, kBF16, kI8, kE4M3, kI4 };
 // What a code means: itself, code * scale, (code - zero) * scale, or code * scale + zero.
 enum class Scaling : uint8_t { kNone, kSymmetric, kIntegerZero, kFloatingZero };
 
-inline constexpr int kTileRows = 4;
+inline constexpr int kTileRows = 8;
 
 struct WeightTile {
   Code code = Code::kF32;
