@@ -2,8 +2,6 @@
 // come in turns of seconds, and generation is to go on beside it. One caller at a time.
 #pragma once
 
-#include <hwy/aligned_allocator.h>
-
 #include <atomic>
 #include <cstdint>
 #include <functional>

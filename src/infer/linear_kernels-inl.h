@@ -6,10 +6,7 @@
 #define LIVEWEIGHT_INFER_LINEAR_KERNELS_INL_H_
 #endif
 
-#include <hwy/cache_control.h>
-
 #include <algorithm>
-#include <type_traits>
 
 #include "infer/linear_kernels.h"
 #include "infer/row_decoder-inl.h"
@@ -84,7 +81,7 @@ void decode_columns(const WeightTile& rows, int index, float* out) {
 template <int kRows, int kTokens>
 struct DotVisitor {
   const WeightTile& rows;
-  const float* x;
+  const float* const* x;
   float* out;
   template <typename Decoder>
   void visit() const {

@@ -17,17 +17,8 @@ HWY_EXPORT(decode_panel_on);
 HWY_EXPORT(multiply_panel_on);
 HWY_EXPORT(decode_row_on);
 
-void dot_tile(const WeightTile& rows, const float* x, float* out) {
-  HWY_DYNAMIC_DISPATCH(dot_tile_on)(rows, x, out);
-}
-
-void decode_panel(const WeightTile& rows, float* panel) {
-  HWY_DYNAMIC_DISPATCH(decode_panel_on)(rows, panel);
-}
-
-void multiply_panel(const float* panel, const float* const* x, int tokens, const PanelColumns& columns,
-                    float* sums) {
-  HWY_DYNAMIC_DISPATCH(multiply_panel_on)(panel, x, tokens, columns, sums);
+void dot_tile(const WeightTile& rows, const float* const* x, int tokens, float* out) {
+  HWY_DYNAMIC_DISPATCH(dot_tile_on)(rows, x, tokens, out);
 }
 
 void decode_panel(const WeightTile& rows, int first, float* panel) {
