@@ -20,7 +20,7 @@ struct Changes {
 };
 
 TensorDelta delta_of(const std::string& name, const TensorView& base,
-                     std::shared_ptr<const Changes> changes) {
+                     const std::shared_ptr<const Changes>& changes) {
   return {name, base.dtype, base.shape, changes->positions, changes->values, changes};
 }
 
@@ -86,7 +86,7 @@ Status read_integers(const std::string& name, const TensorView& view, std::vecto
     Integer value;
     std::memcpy(&value, view.data + i * sizeof value, sizeof value);
     if (std::is_signed_v<Integer> && value < 0) return bad(name, fmt::format("index {} is negative", value));
-    out[i] = static_cast<uint64_t>(value);
+    out[i] = static_cast<std::make_unsigned_t<Integer>>(value);
   }
   return {};
 }

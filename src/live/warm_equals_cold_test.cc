@@ -145,11 +145,11 @@ TEST(WarmEqualsCold, WhereATiedHeadIsQuantizedAndItsEmbeddingIsNot) {
     const RandomModel model(random);
     if (!model.description().config.tied) continue;
     SCOPED_TRACE(model.text());
+    const auto quantization = QuantizationConfig::parse(
+        R"({"linear": "int8_per_channel", "targets": {"lm_head": "fp8_per_channel"}})");
+    ASSERT_TRUE(quantization) << quantization.error().message;
     PlanOptions options;
-    options.quantization =
-        QuantizationConfig::parse(R"({"quant_method": "online", "linear": "int8_per_channel",
-                                      "targets": {"lm_head": "fp8_per_channel"}})")
-            .value_or(QuantizationConfig());
+    options.quantization = *quantization;
     const Weights first = model.weights(random), second = model.weights(random);
     const auto live = make_model(model, first.catalog(), options);
     ASSERT_TRUE(live) << live.error().message;

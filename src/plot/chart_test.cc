@@ -42,7 +42,10 @@ class ChartTest : public testing::Test {
   }
   void TearDown() override { std::filesystem::remove_all(directory_); }
 
-  const std::filesystem::path directory_ = testing::TempDir() + "/liveweight_chart_test";
+  // Each test has its own: the runner starts several at once.
+  const std::filesystem::path directory_ =
+      std::filesystem::path(testing::TempDir()) /
+      (std::string("liveweight_chart_") + testing::UnitTest::GetInstance()->current_test_info()->name());
 };
 
 TEST_F(ChartTest, a_file_that_ends_in_svg_is_one_with_texts_as_they_were_given) {
