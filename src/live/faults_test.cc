@@ -210,6 +210,11 @@ TEST(Faults, InPiecesInPlaceCostTheVersionUntilAWholeUpdateWorks) {
       auto update = (*live)->begin_update();
       ASSERT_TRUE(update);
       ASSERT_TRUE(update->put(name, second.view(name)));
+      if (between(random, 0, 1)) {
+        ASSERT_FALSE(update->put(name, second.view(name)));
+        EXPECT_EQ((*live)->pin().error().code, ErrorCode::kFailedState)
+            << "nobody waits for an update that failed";
+      }
     }
     EXPECT_EQ((*live)->pin().error().code, ErrorCode::kFailedState);
     ASSERT_TRUE(reload(random, **live, deliveries(random, second)));
