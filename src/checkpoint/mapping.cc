@@ -16,8 +16,8 @@ namespace liveweight {
 // A node of a list that only grows, so that the handler may walk it at any moment; a node is free where
 // `begin` is 0.
 struct MappedRange {
-  std::atomic<uintptr_t> begin{0};
-  std::atomic<uintptr_t> end{0};
+  std::atomic<std::byte*> begin{nullptr};
+  std::atomic<std::byte*> end{nullptr};
   std::atomic<bool> lost{false};
   MappedRange* next = nullptr;
 };
@@ -28,22 +28,23 @@ std::atomic<MappedRange*> g_ranges{nullptr};
 std::mutex g_ranges_mutex;  // of whoever adds a range; the handler takes none
 struct sigaction g_action_before;
 
-// Zeros from the page at `address` to the range's end. True where that worked. Only system calls: safe in a
+// Zeros from the page of `address` to the range's end. True where that worked. Only system calls: safe in a
 // handler.
-bool map_zeros(uintptr_t address, MappedRange& range) {
-  const auto page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
-  const uintptr_t from = address / page * page;
+bool map_zeros(const std::byte* address, MappedRange& range) {
+  const long page = sysconf(_SC_PAGESIZE);
+  std::byte* const begin = range.begin;
+  std::byte* const from = begin + (address - begin) / page * page;
   range.lost = true;
-  return mmap(reinterpret_cast<void*>(from), range.end - from, PROT_READ,
+  return mmap(from, static_cast<size_t>(range.end.load() - from), PROT_READ,
               MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != MAP_FAILED;
 }
 
 void on_bus_error(int signal, siginfo_t* info, void* context) {
   const int saved = errno;
-  const auto address = reinterpret_cast<uintptr_t>(info->si_addr);
+  const auto* address = static_cast<const std::byte*>(info->si_addr);
   for (MappedRange* range = g_ranges; range; range = range->next) {
-    const uintptr_t begin = range->begin;
-    if (begin == 0 || address < begin || address >= range->end) continue;
+    const std::byte* begin = range->begin;
+    if (!begin || address < begin || address >= range->end) continue;
     if (map_zeros(address, *range)) {
       errno = saved;
       return;
@@ -66,17 +67,17 @@ void install_handler() {
   sigaction(SIGBUS, &action, &g_action_before);
 }
 
-MappedRange* add_range(const void* data, uint64_t bytes) {
+MappedRange* add_range(std::byte* data, uint64_t bytes) {
   static std::once_flag installed;
   std::call_once(installed, install_handler);
   std::lock_guard lock(g_ranges_mutex);
   MappedRange* range = g_ranges;
-  while (range && range->begin != 0) range = range->next;
+  while (range && range->begin) range = range->next;
   const bool is_new = range == nullptr;
   if (is_new) range = new MappedRange;
   range->lost = false;
-  range->end = reinterpret_cast<uintptr_t>(data) + bytes;
-  range->begin = reinterpret_cast<uintptr_t>(data);
+  range->end = data + bytes;
+  range->begin = data;
   if (is_new) {
     range->next = g_ranges;
     g_ranges = range;
@@ -93,7 +94,7 @@ Result<Mapping> Mapping::create(int descriptor, uint64_t bytes, const std::strin
   if (data == MAP_FAILED) return io_error(path, "map");
   mapping.data_ = static_cast<const std::byte*>(data);
   mapping.bytes_ = bytes;
-  mapping.range_ = add_range(data, bytes);
+  mapping.range_ = add_range(static_cast<std::byte*>(data), bytes);
   return mapping;
 }
 
@@ -110,7 +111,7 @@ Mapping& Mapping::operator=(Mapping&& other) noexcept {
 
 Mapping::~Mapping() {
   if (!range_) return;
-  range_->begin = 0;
+  range_->begin = nullptr;
   munmap(const_cast<std::byte*>(data_), bytes_);
 }
 
