@@ -14,7 +14,7 @@
 namespace liveweight {
 
 // A node of a list that only grows, so that the handler may walk it at any moment; a node is free where
-// `begin` is 0.
+// `begin` is null.
 struct MappedRange {
   std::atomic<std::byte*> begin{nullptr};
   std::atomic<std::byte*> end{nullptr};
