@@ -22,6 +22,11 @@ int64_t band_rows(const Matrix& matrix) {
 }
 
 SourceBox box_of(const Matrix& matrix, const Rows& band) {
+  if (!matrix.scheme.quantizes()) {
+    const int64_t count =
+        band.rows * matrix.cols;  // rows mean nothing: one long one is quicker to look through
+    return {matrix.dtype, band.data, count, 0, 1, band.row * matrix.cols, count};
+  }
   return {matrix.dtype, band.data, matrix.cols, band.row, band.rows, 0, matrix.cols};
 }
 
@@ -74,8 +79,17 @@ void copy_part(std::byte* to, const Part& part, const std::byte* slot, int64_t r
   if (to && part.bytes > 0) std::memcpy(to + row * part.row_bytes, slot + part.offset, part.bytes);
 }
 
+Status copy_band(const std::string& name, const Matrix& matrix, const Rows& band) {
+  const AmaxResult result = absolute_maximum(box_of(matrix, band));
+  if (result.fault) return refuse(name, *result.fault);
+  const int64_t row_bytes = matrix.cols * bits_of(matrix.dtype) / 8;
+  std::memcpy(matrix.codes + band.row * row_bytes, band.data, static_cast<size_t>(band.rows * row_bytes));
+  return {};
+}
+
 Status quantize_band(const std::string& name, const Matrix& matrix, const Rows& band,
                      const TensorUnit& unit) {
+  if (!matrix.scheme.quantizes()) return copy_band(name, matrix, band);
   const KernelFormat format = band_format(matrix, band);
   thread_local std::vector<std::byte> slot;
   if (slot.size() < format.bytes) slot.resize(format.bytes);
@@ -113,11 +127,11 @@ MatrixShape shape_of(const Scheme& scheme, DType dtype, int64_t rows, int64_t co
 }
 
 bool rows_stand_alone(const Scheme& scheme, const Rows& rows, int64_t all_rows) {
-  if (scheme.granularity == Granularity::kTensor) return rows.rows == all_rows;
+  if (rows.rows == all_rows) return true;
+  if (scheme.granularity == Granularity::kTensor || scheme.profile == Profile::kNemo) return false;
   if (scheme.granularity != Granularity::kBlock) return true;
   const int64_t end = rows.row + rows.rows;
-  return rows.row % scheme.size == 0 && (end % scheme.size == 0 || end == all_rows) &&
-         scheme.profile != Profile::kNemo;
+  return rows.row % scheme.size == 0 && (end % scheme.size == 0 || end == all_rows);
 }
 
 Result<float> check_rows(const std::string& name, const Matrix& matrix, const Rows& rows) {
@@ -131,22 +145,22 @@ Result<float> check_rows(const std::string& name, const Matrix& matrix, const Ro
   return maxima.empty() ? 0.0f : *std::max_element(maxima.begin(), maxima.end());
 }
 
-Status quantize_rows(const std::string& name, const Matrix& matrix, const Rows& rows, float amax,
-                     float last_element) {
-  return run_jobs(band_count(matrix, rows), [&](int64_t i) {
-    return quantize_band(name, matrix, band_of(matrix, rows, i), TensorUnit{amax, last_element});
-  });
+Status quantize_rows(const std::string& name, const Matrix& matrix, const Rows& rows, float amax) {
+  TensorUnit unit{amax, 0};
+  const int64_t count = rows.rows * matrix.cols;
+  if (count > 0 && rows.rows == matrix.rows)
+    unit.last_element = load_high_precision(matrix.dtype, rows.data, count - 1);
+  return run_jobs(band_count(matrix, rows),
+                  [&](int64_t i) { return quantize_band(name, matrix, band_of(matrix, rows, i), unit); });
 }
 
 Status quantize_matrix(const std::string& name, const Matrix& matrix, const std::byte* data) {
   const Rows all{data, 0, matrix.rows};
-  const int64_t count = matrix.rows * matrix.cols;
-  float amax = 0, last = 0;
+  float amax = 0;
   if (matrix.scheme.granularity == Granularity::kTensor) {
     LW_ASSIGN(amax, check_rows(name, matrix, all));
   }
-  if (count > 0) last = load_high_precision(matrix.dtype, data, count - 1);
-  return quantize_rows(name, matrix, all, amax, last);
+  return quantize_rows(name, matrix, all, amax);
 }
 
 }  // namespace liveweight::python

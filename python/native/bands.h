@@ -56,9 +56,8 @@ bool rows_stand_alone(const Scheme& scheme, const Rows& rows, int64_t all_rows);
 // kNonFinite, naming `name`, where an element is not finite; else the absolute maximum.
 Result<float> check_rows(const std::string& name, const Matrix& matrix, const Rows& rows);
 
-// Quantizes; `amax` and `last_element` are of the whole tensor, where the scheme wants them.
-Status quantize_rows(const std::string& name, const Matrix& matrix, const Rows& rows, float amax,
-                     float last_element);
+// Quantizes; `amax` is the whole tensor's, where the scheme wants it.
+Status quantize_rows(const std::string& name, const Matrix& matrix, const Rows& rows, float amax);
 
 // All of it, whatever the scheme.
 Status quantize_matrix(const std::string& name, const Matrix& matrix, const std::byte* data);

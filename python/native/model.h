@@ -46,5 +46,6 @@ void bind_update(nanobind::module_& module, nanobind::class_<ModelHandle>& model
 void bind_tensors(nanobind::module_& module, nanobind::class_<ModelHandle>& model);
 void bind_generate(nanobind::module_& module, nanobind::class_<ModelHandle>& model);
 void bind_matrices(nanobind::module_& module);
+void bind_buffers(nanobind::module_& module);
 
 }  // namespace liveweight::python

@@ -11,4 +11,5 @@ NB_MODULE(_core, module) {
   bind_array(module);
   bind_model(module);
   bind_matrices(module);
+  bind_buffers(module);
 }
