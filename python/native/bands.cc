@@ -54,19 +54,18 @@ KernelFormat band_format(const Matrix& matrix, const Rows& band) {
   return make_kernel_format(matrix.scheme, matrix.dtype, std::move(cut));
 }
 
-void copy_codes(const Matrix& matrix, const KernelFormat& format, const std::byte* slot, int64_t row) {
+void unpack_codes(const Matrix& matrix, const KernelFormat& format, const std::byte* slot, int64_t row) {
   const Part& part = format.data;
-  if (matrix.scheme.element != Element::kInt4) {
-    std::memcpy(matrix.codes + row * part.row_bytes, slot + part.offset, part.bytes);
-    return;
-  }
   for (int64_t r = 0; r < part.rows; ++r) {
     const std::byte* from = slot + part.offset + r * part.row_bytes;
     auto* to = reinterpret_cast<int8_t*>(matrix.codes) + (row + r) * matrix.cols;
-    for (int64_t col = 0; col < matrix.cols; ++col) {
-      const int byte = std::to_integer<int>(from[col / 2]);
-      to[col] = static_cast<int8_t>((col % 2 ? byte >> 4 : byte & 15) - 8);
+    for (int64_t pair = 0; pair < matrix.cols / 2; ++pair) {
+      const int byte = std::to_integer<int>(from[pair]);
+      to[2 * pair] = static_cast<int8_t>((byte & 15) - 8);
+      to[2 * pair + 1] = static_cast<int8_t>((byte >> 4) - 8);
     }
+    if (matrix.cols % 2)
+      to[matrix.cols - 1] = static_cast<int8_t>((std::to_integer<int>(from[matrix.cols / 2]) & 15) - 8);
   }
 }
 
@@ -87,17 +86,53 @@ Status copy_band(const std::string& name, const Matrix& matrix, const Rows& band
   return {};
 }
 
+// Int4 codes are packed where the quantizer writes them; they are spread out from there. The quantizer writes
+// past the caches where it finds its output aligned, which for a scratch that is read at once would be slow:
+// so it is not.
+Status quantize_packed_band(const std::string& name, const Matrix& matrix, const Rows& band,
+                            const TensorUnit& unit) {
+  const KernelFormat format = band_format(matrix, band);
+  thread_local std::vector<std::byte> memory;
+  if (memory.size() < format.bytes + 128) memory.resize(format.bytes + 128);
+  const auto address = reinterpret_cast<uintptr_t>(memory.data());
+  std::byte* slot = memory.data() + ((address + 63) / 64 * 64 - address) + 4;
+  const auto fault = quantize_box(box_of(matrix, band), {&format, slot, 0, format.segments[0]}, unit);
+  if (fault) return refuse(name, *fault);
+  unpack_codes(matrix, format, slot, band.row);
+  copy_part(matrix.scales, format.scale, slot, scale_row(matrix.scheme, band.row));
+  copy_part(matrix.zero_points, format.zero_point, slot, scale_row(matrix.scheme, band.row));
+  return {};
+}
+
+// The band's own layout, with its parts where the matrix wants them: offsets from the lowest of their
+// addresses.
+std::byte* place_parts(const Matrix& matrix, const Rows& band, std::byte* tensor_scale,
+                       KernelFormat& format) {
+  const int64_t row = scale_row(matrix.scheme, band.row);
+  const bool one = matrix.scheme.granularity == Granularity::kTensor;
+  std::byte* codes = matrix.codes + band.row * format.data.row_bytes;
+  std::byte* scales = one ? tensor_scale : matrix.scales + row * format.scale.row_bytes;
+  std::byte* zeros = matrix.zero_points + row * format.zero_point.row_bytes;
+  std::byte* slot = std::min(codes, scales);
+  if (format.zero_point.bytes > 0) slot = std::min(slot, zeros);
+  format.data.offset = static_cast<uint64_t>(codes - slot);
+  format.scale.offset = static_cast<uint64_t>(scales - slot);
+  if (format.zero_point.bytes > 0) format.zero_point.offset = static_cast<uint64_t>(zeros - slot);
+  return slot;
+}
+
 Status quantize_band(const std::string& name, const Matrix& matrix, const Rows& band,
                      const TensorUnit& unit) {
   if (!matrix.scheme.quantizes()) return copy_band(name, matrix, band);
-  const KernelFormat format = band_format(matrix, band);
-  thread_local std::vector<std::byte> slot;
-  if (slot.size() < format.bytes) slot.resize(format.bytes);
-  const auto fault = quantize_box(box_of(matrix, band), {&format, slot.data(), 0, format.segments[0]}, unit);
+  KernelFormat format = band_format(matrix, band);
+  if (matrix.scheme.element == Element::kInt4 || (format.zero_point.bytes > 0 && !matrix.zero_points))
+    return quantize_packed_band(name, matrix, band, unit);
+  alignas(64) std::byte tensor_scale[64];  // every band has the same; one of them stores it
+  std::byte* slot = place_parts(matrix, band, tensor_scale, format);
+  const auto fault = quantize_box(box_of(matrix, band), {&format, slot, 0, format.segments[0]}, unit);
   if (fault) return refuse(name, *fault);
-  copy_codes(matrix, format, slot.data(), band.row);
-  copy_part(matrix.scales, format.scale, slot.data(), scale_row(matrix.scheme, band.row));
-  copy_part(matrix.zero_points, format.zero_point, slot.data(), scale_row(matrix.scheme, band.row));
+  if (matrix.scheme.granularity == Granularity::kTensor && band.row == 0)
+    std::memcpy(matrix.scales, tensor_scale, format.scale.bytes);
   return {};
 }
 

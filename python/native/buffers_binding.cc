@@ -3,8 +3,8 @@
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 
+#include <cstdio>
 #include <fstream>
-#include <sstream>
 #include <utility>
 #include <vector>
 
@@ -82,19 +82,21 @@ bool put(Handle& handle, int64_t target, int64_t row, nb::handle tensor, bool bo
   return value_of(handle.update.put(target, rows, borrowed));
 }
 
-// Addresses [from, to) of private mappings of files: they stay as they are for as long as they are mapped.
-nb::list mapped_files() {
+// Address ranges of the process, in order, and which are private mappings of files: those stay as they are
+// for as long as they are mapped.
+nb::list mappings() {
   nb::list ranges;
   std::ifstream maps("/proc/self/maps");
   for (std::string line; std::getline(maps, line);) {
-    std::istringstream fields(line);
-    std::string range, permissions, offset, device, path;
-    uint64_t inode = 0;
-    fields >> range >> permissions >> offset >> device >> inode >> path;
-    if (inode == 0 || permissions.size() < 4 || permissions[3] != 'p' || path.starts_with("/dev/")) continue;
-    const size_t dash = range.find('-');
-    ranges.append(nb::make_tuple(std::stoull(range.substr(0, dash), nullptr, 16),
-                                 std::stoull(range.substr(dash + 1), nullptr, 16)));
+    unsigned long long from = 0, to = 0, offset = 0, inode = 0;
+    char permissions[5] = {}, device[16] = {};
+    int path = 0;
+    if (std::sscanf(line.c_str(), "%llx-%llx %4s %llx %15s %llu %n", &from, &to, permissions, &offset, device,
+                    &inode, &path) < 6)
+      continue;
+    const bool file =
+        inode != 0 && permissions[3] == 'p' && line.compare(static_cast<size_t>(path), 5, "/dev/") != 0;
+    ranges.append(nb::make_tuple(from, to, file));
   }
   return ranges;
 }
@@ -124,8 +126,8 @@ void bind_buffers(nb::module_& module) {
         nb::gil_scoped_release released;
         check(h.update.commit());
       });
-  module.def("mapped_files", &mapped_files, nb::sig("def mapped_files() -> list[tuple[int, int]]"),
-             "Address ranges of private mappings of files.");
+  module.def("mappings", &mappings, nb::sig("def mappings() -> list[tuple[int, int, bool]]"),
+             "Address ranges of the process, in order, and whether each is a private mapping of a file.");
 }
 
 }  // namespace liveweight::python

@@ -15,10 +15,6 @@ bool one_scale(const Matrix& matrix) {
   return matrix.scheme.granularity == Granularity::kTensor;
 }
 
-uint64_t padded(uint64_t bytes) {
-  return (bytes + 63) / 64 * 64;
-}
-
 void copy_bytes(std::byte* to, const std::byte* from, uint64_t bytes) {
   constexpr uint64_t kStep = 1 << 20;
   if (!to || !from || bytes == 0) return;
@@ -32,8 +28,15 @@ void copy_bytes(std::byte* to, const std::byte* from, uint64_t bytes) {
 
 int64_t BuffersUpdate::add_target(std::string name, const Matrix& matrix) {
   std::lock_guard lock(mutex_);
-  targets_.push_back(Target{std::move(name), matrix, {}, {}, matrix, 0});
+  Matrix staged = matrix;
+  staged.codes = staged.scales = staged.zero_points = nullptr;
+  targets_.push_back(Target{std::move(name), matrix, {}, staged, 0});
   return static_cast<int64_t>(targets_.size()) - 1;
+}
+
+// Whether what came lies in staging memory. All of a target does, or nothing.
+bool BuffersUpdate::is_staged(const Target& target) {
+  return target.staged.codes && !target.pieces.empty() && !target.pieces.begin()->second.data;
 }
 
 bool BuffersUpdate::whole(const Target& target) {
@@ -51,14 +54,11 @@ void BuffersUpdate::clear(int64_t index) {
   std::lock_guard lock(mutex_);
   Target& target = targets_[static_cast<size_t>(index)];
   target.pieces.clear();
-  target.staging = Buffer();
 }
 
 uint64_t BuffersUpdate::staged_bytes() const {
   std::lock_guard lock(mutex_);
-  uint64_t bytes = 0;
-  for (const Target& target : targets_) bytes += target.staging.size();
-  return bytes;
+  return staging_.bytes();
 }
 
 Status BuffersUpdate::add_piece(Target& target, const Rows& rows, Piece piece) {
@@ -84,14 +84,14 @@ Status BuffersUpdate::add_piece(Target& target, const Rows& rows, Piece piece) {
 }
 
 Status BuffersUpdate::allocate_staging(Target& target) {
-  if (target.staging.data()) return {};
+  if (target.staged.codes) return {};
   const Matrix& matrix = target.matrix;
   const MatrixShape shape = shape_of(matrix.scheme, matrix.dtype, matrix.rows, matrix.cols);
-  const uint64_t codes = padded(shape.codes.bytes()), scales = padded(shape.scales.bytes());
-  LW_ASSIGN(target.staging, Buffer::allocate(codes + scales + padded(shape.zero_points.bytes())));
-  target.staged.codes = target.staging.data();
-  target.staged.scales = target.staging.data() + codes;
-  target.staged.zero_points = matrix.zero_points ? target.staging.data() + codes + scales : nullptr;
+  LW_ASSIGN(target.staged.scales, staging_.allocate(shape.scales.bytes()));
+  if (matrix.zero_points) {
+    LW_ASSIGN(target.staged.zero_points, staging_.allocate(shape.zero_points.bytes()));
+  }
+  LW_ASSIGN(target.staged.codes, staging_.allocate(shape.codes.bytes()));
   return {};
 }
 
@@ -119,7 +119,7 @@ Result<bool> BuffersUpdate::put(int64_t index, const Rows& rows, bool borrowed) 
   Target& target = targets_[static_cast<size_t>(index)];
   const Scheme& scheme = target.matrix.scheme;
   if (!one_scale(target.matrix) && !rows_stand_alone(scheme, rows, target.matrix.rows)) return false;
-  if (borrowed && !target.staging.data()) {
+  if (borrowed && !is_staged(target)) {
     LW_TRY(add_piece(target, rows, {rows.rows, rows.data, {}}));
     return true;
   }
@@ -132,7 +132,7 @@ Result<bool> BuffersUpdate::put(int64_t index, const Rows& rows, bool borrowed) 
     }
     return true;
   }
-  if (whole(target)) target.pieces.clear();  // staged before; it comes anew
+  if (is_staged(target)) target.pieces.clear();  // it comes anew
   const uint64_t bytes =
       static_cast<uint64_t>(rows.rows * target.matrix.cols * bits_of(target.matrix.dtype) / 8);
   Piece piece{rows.rows, rows.data, {}};
@@ -176,10 +176,10 @@ Status BuffersUpdate::prepare(bool partial) {
 
 Status BuffersUpdate::write(const Target& target) {
   for (const auto& [row, piece] : target.pieces) {
-    if (!piece.data) continue;
-    LW_TRY(quantize_rows(target.name, target.matrix, {piece.data, row, piece.rows}, target.amax));
+    if (piece.data)
+      LW_TRY(quantize_rows(target.name, target.matrix, {piece.data, row, piece.rows}, target.amax));
   }
-  if (!target.staging.data()) return {};
+  if (!is_staged(target)) return {};
   const Matrix& to = target.matrix;
   const MatrixShape shape = shape_of(to.scheme, to.dtype, to.rows, to.cols);
   copy_bytes(to.codes, target.staged.codes, shape.codes.bytes());

@@ -12,8 +12,8 @@
 #include <string>
 #include <vector>
 
+#include "arena.h"
 #include "bands.h"
-#include "base/memory.h"
 
 namespace liveweight::python {
 
@@ -53,8 +53,7 @@ class BuffersUpdate {
     std::string name;
     Matrix matrix;
     std::map<int64_t, Piece> pieces;  // by first row
-    Buffer staging;
-    Matrix staged;
+    Matrix staged;                    // the same in staging memory; codes are null until there is some
     float amax = 0;
   };
   Status add_piece(Target& target, const Rows& rows, Piece piece);
@@ -63,10 +62,12 @@ class BuffersUpdate {
   Status allocate_staging(Target& target);
   static Status check_borrowed(Target& target);
   static Status write(const Target& target);
+  static bool is_staged(const Target& target);
   static bool whole(const Target& target);
 
   mutable std::mutex mutex_;
   std::vector<Target> targets_;
+  Arena staging_;
 };
 
 }  // namespace liveweight::python

@@ -7,6 +7,7 @@ import torch
 from .. import _core
 from ._adapters import TensorFacts, find_destination
 from ._fallback import _error, config_for, inner_tensors, requantize
+from ._sources import Mappings
 
 _DTYPES = {torch.bfloat16: "BF16", torch.float16: "F16", torch.float32: "F32"}
 _PENDING_BYTES = 256 << 20
@@ -41,7 +42,8 @@ class Session:
         self.pending_bytes = 0
         self.busy = False  # the session's own operations, not the loader's, are running
         self.lasting: set[int] = set()  # storages that somebody else keeps until the end
-        self.mapped: dict[int, torch.UntypedStorage] = {}  # those that are mapped files
+        self.mapped: list[torch.UntypedStorage] = []  # those of `lasting` that are mapped files
+        self.mappings = Mappings()
 
     def add_target(self, target: Target) -> Target:
         config = config_for(self.config, target.module_name, target.attribute)
@@ -107,17 +109,13 @@ class Session:
         """Whether the bytes stay where and as they are until the end: a mapped file, or a container of the caller's."""
         if source.device.type != "cpu":
             return False
-        if source.untyped_storage()._cdata in self.lasting:
-            return True
         storage = source.untyped_storage()
-        if storage._cdata in self.mapped:
+        if storage._cdata in self.lasting:
             return True
-        if source.numel() * source.element_size() < _WORTH_BORROWING:
+        if source.numel() * source.element_size() < _WORTH_BORROWING or not self.mappings.is_file(source.data_ptr()):
             return False
-        address = source.data_ptr()
-        if not any(low <= address < high for low, high in _core.mapped_files()):
-            return False
-        self.mapped[storage._cdata] = storage  # held, so that no other storage can have its identity
+        self.lasting.add(storage._cdata)
+        self.mapped.append(storage)  # held, so that no other storage can have its identity
         return True
 
     # Temporaries ------------------------------------------------------------------------------------------------
@@ -194,4 +192,4 @@ class Session:
     def close(self) -> None:
         """Lets go of all sources and buffers, whoever still holds the session."""
         self.update = _core.BuffersUpdate()
-        self.targets, self.pending, self.mapped, self.lasting = [], [], {}, set()
+        self.targets, self.pending, self.mapped, self.lasting = [], [], [], set()
