@@ -3,10 +3,8 @@
 #include <fmt/format.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/string.h>
-#include <nanobind/stl/string_view.h>
 
 #include <cstring>
-#include <string_view>
 #include <unordered_map>
 
 #include "dtypes.h"
@@ -70,66 +68,74 @@ Shape shape_from(nb::handle sequence) {
   return shape;
 }
 
-// torch's dtypes live as long as torch does, so each is looked up once.
-DType torch_dtype(const std::string& name, nb::handle dtype) {
-  static std::unordered_map<PyObject*, DType> known;
-  const auto found = known.find(dtype.ptr());
-  if (found != known.end()) return found->second;
-  const std::string spelled = nb::cast<std::string>(nb::str(dtype));  // "torch.bfloat16"
-  const auto named = dtype_from_numpy(spelled.substr(spelled.find('.') + 1));
-  if (!named)
-    refuse(ErrorCode::kWrongDtype, name,
-           fmt::format("its dtype {} is not one that tensors have here", spelled));
-  return known.emplace(dtype.ptr(), *named).first->second;
+// What is known of Python's types and dtypes, which are few: each is looked at once, and held from then on.
+template <typename Value>
+class Known {
+ public:
+  template <typename Look>
+  const Value& of(nb::handle object, const Look& look) {
+    const auto found = values_.find(object.ptr());
+    if (found != values_.end()) return found->second;
+    const Value value = look();
+    object.inc_ref();
+    return values_.emplace(object.ptr(), value).first->second;
+  }
+
+ private:
+  std::unordered_map<PyObject*, Value> values_;
+};
+
+DType dtype_of(const std::string& name, nb::handle dtype) {
+  static Known<std::optional<DType>>& known = *new Known<std::optional<DType>>;
+  const auto found = known.of(dtype, [&] {
+    if (nb::hasattr(dtype, "name")) return dtype_from_numpy(nb::cast<std::string>(dtype.attr("name")));
+    const std::string spelled = nb::cast<std::string>(nb::str(dtype));  // "torch.bfloat16"
+    return dtype_from_numpy(spelled.substr(spelled.find('.') + 1));
+  });
+  if (found) return *found;
+  const std::string spelled = nb::cast<std::string>(nb::str(dtype));
+  refuse(ErrorCode::kWrongDtype, name,
+         fmt::format("its dtype {} is not one that tensors have here", spelled));
 }
 
-bool is_torch(nb::handle tensor) {
-  const nb::handle type = tensor.type();
-  if (!nb::hasattr(type, "__torch_function__")) return false;
-  const std::string module = nb::cast<std::string>(type.attr("__module__"));
-  return module == "torch" || module.starts_with("torch.nn.parameter");
+Strides row_major(const Shape& shape) {
+  Strides strides(shape.size());
+  int64_t step = 1;
+  for (size_t i = shape.size(); i-- > 0; step *= shape[i]) strides[i] = step;
+  return strides;
 }
 
 Source read_torch(const std::string& name, nb::handle tensor) {
   nb::object keep = nb::borrow(tensor);
-  const nb::object device = tensor.attr("device").attr("type");
-  const auto kind = nb::cast<std::string_view>(device);
-  if (kind == "meta")
-    refuse(ErrorCode::kInvalidArgument, name, "expected a tensor with data, got one on the meta device");
-  if (kind != "cpu") keep = tensor.attr("detach")().attr("cpu")();
-  const DType dtype = torch_dtype(name, keep.attr("dtype"));
-  const bool contiguous = nb::cast<bool>(keep.attr("is_contiguous")());
+  if (!nb::cast<bool>(tensor.attr("is_cpu"))) {
+    if (nb::cast<bool>(tensor.attr("is_meta")))
+      refuse(ErrorCode::kInvalidArgument, name, "expected a tensor with data, got one on the meta device");
+    keep = tensor.attr("detach")().attr("cpu")();
+  }
+  const DType dtype = dtype_of(name, keep.attr("dtype"));
   Shape shape = shape_from(keep.attr("shape"));
   const auto address = nb::cast<uintptr_t>(keep.attr("data_ptr")());
   if (address == 0 && element_count(shape) > 0)
     refuse(ErrorCode::kInvalidArgument, name,
            "expected a tensor with data, got one without (a fake tensor?)");
-  Strides strides;
-  if (contiguous) {
-    int64_t step = 1;
-    strides.resize(shape.size());
-    for (size_t i = shape.size(); i-- > 0; step *= shape[i]) strides[i] = step;
-  } else {
-    strides = shape_from(keep.attr("stride")());
-  }
+  const bool contiguous = nb::cast<bool>(keep.attr("is_contiguous")());
+  const Strides strides = contiguous ? row_major(shape) : shape_from(keep.attr("stride")());
   return make_source(dtype, std::move(shape), strides, reinterpret_cast<const void*>(address),
                      std::move(keep));
 }
 
 // numpy arrays whose dtype is ml_dtypes' speak neither DLPack nor the buffer protocol.
 Source read_numpy(const std::string& name, nb::handle array) {
+  const DType dtype = dtype_of(name, array.attr("dtype"));
   const nb::dict description = nb::cast<nb::dict>(array.attr("__array_interface__"));
-  const std::string spelled = nb::cast<std::string>(array.attr("dtype").attr("name"));
-  const auto dtype = dtype_from_numpy(spelled);
-  if (!dtype)
-    refuse(ErrorCode::kWrongDtype, name,
-           fmt::format("its dtype {} is not one that tensors have here", spelled));
   Shape shape = shape_from(description["shape"]);
-  Strides strides;
-  for (nb::handle bytes : array.attr("strides"))
-    strides.push_back(nb::cast<int64_t>(bytes) / (bits_of(*dtype) / 8));
+  const nb::object bytes = description["strides"];  // None where the array is contiguous
+  Strides strides = bytes.is_none() ? row_major(shape) : shape_from(bytes);
+  if (!bytes.is_none()) {
+    for (int64_t& stride : strides) stride /= bits_of(dtype) / 8;
+  }
   const auto address = nb::cast<uintptr_t>(description["data"][0]);
-  return make_source(*dtype, std::move(shape), strides, reinterpret_cast<const void*>(address),
+  return make_source(dtype, std::move(shape), strides, reinterpret_cast<const void*>(address),
                      nb::borrow(array));
 }
 
@@ -158,11 +164,31 @@ Source read_dlpack(const std::string& name, nb::handle tensor) {
   return make_source(*dtype, std::move(shape), strides, data, nb::cast(std::move(array)));
 }
 
+enum class Kind : uint8_t { kTorch, kNumpy, kBytes, kOther };
+
+Kind kind_of(nb::handle tensor) {
+  static Known<Kind>& known = *new Known<Kind>;
+  const nb::handle type = tensor.type();
+  return known.of(type, [&] {
+    const std::string module = nb::cast<std::string>(type.attr("__module__"));
+    // Other classes of torch's kind keep their data elsewhere: DLPack or an error says so.
+    if (module == "torch" || module == "torch.nn.parameter") return Kind::kTorch;
+    if (nb::hasattr(type, "__array_interface__")) return Kind::kNumpy;
+    return PyBytes_Check(tensor.ptr()) || PyByteArray_Check(tensor.ptr()) ? Kind::kBytes : Kind::kOther;
+  });
+}
+
 Source read_any(const std::string& name, nb::handle tensor) {
-  if (is_torch(tensor)) return read_torch(name, tensor);
-  if (nb::hasattr(tensor, "__array_interface__")) return read_numpy(name, tensor);
-  if (PyBytes_Check(tensor.ptr()) || PyByteArray_Check(tensor.ptr()))
-    return read_dlpack(name, nb::steal(PyMemoryView_FromObject(tensor.ptr())));
+  switch (kind_of(tensor)) {
+    case Kind::kTorch:
+      return read_torch(name, tensor);
+    case Kind::kNumpy:
+      return read_numpy(name, tensor);
+    case Kind::kBytes:
+      return read_dlpack(name, nb::steal(PyMemoryView_FromObject(tensor.ptr())));
+    case Kind::kOther:
+      break;
+  }
   return read_dlpack(name, tensor);
 }
 
