@@ -1,16 +1,15 @@
 """The peak of a process's own memory, watched from another process."""
+import gc
 import os
 import subprocess
 import sys
 
 _WATCH = """
-import sys, time
+import select, sys
 path, peak = f"/proc/{sys.argv[1]}/status", 0
 def anonymous():
     return next(int(line.split()[1]) for line in open(path) if line.startswith("RssAnon")) * 1024
 print(anonymous(), flush=True)
-sys.stdin.fileno()
-import select
 while not select.select([sys.stdin], [], [], 0.002)[0]:
     peak = max(peak, anonymous())
 print(peak, flush=True)
@@ -21,6 +20,7 @@ class PeakMemory:
     """As a context manager: `extra_bytes` of anonymous memory beyond what was there at the beginning, at most."""
 
     def __enter__(self):
+        gc.collect()
         self.process = subprocess.Popen([sys.executable, "-c", _WATCH, str(os.getpid())], stdin=subprocess.PIPE,
                                         stdout=subprocess.PIPE, text=True)
         self.before = int(self.process.stdout.readline())

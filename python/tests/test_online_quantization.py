@@ -4,6 +4,7 @@ import gc
 import importlib.util
 import types
 import unittest
+import weakref
 from types import SimpleNamespace
 
 HAS_TORCHAO = all(importlib.util.find_spec(package) for package in ("torch", "torchao"))
@@ -303,6 +304,18 @@ class OnlineQuantization(unittest.TestCase):
             reload_weights(Loader(self.model), self.generator(seed))
         gc.collect()
         self.assertEqual(sum(isinstance(thing, torch.Tensor) for thing in gc.get_objects()), count)
+
+    def test_sources_are_let_go_of_at_once(self):
+        gc.disable()
+        try:
+            for convert in (dict.items, lambda w: (item for item in w.items())):
+                weights = checkpoint(1, self.dtype)
+                tensors = [weakref.ref(tensor) for tensor in weights.values()]
+                reload_weights(Loader(self.model), convert(weights))
+                del weights
+                self.assertFalse(any(reference() for reference in tensors))
+        finally:
+            gc.enable()
 
 
 if __name__ == "__main__":

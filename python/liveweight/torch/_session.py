@@ -191,5 +191,8 @@ class Session:
 
     def close(self) -> None:
         """Lets go of all sources and buffers, whoever still holds the session."""
+        for target in self.targets:
+            target.temporary = target.mask = target.made = None
+            target.borrowed = []
         self.update = _core.BuffersUpdate()
         self.targets, self.pending, self.mapped, self.lasting = [], [], [], set()
