@@ -5,6 +5,7 @@
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/string_view.h>
 #include <nanobind/stl/vector.h>
 
 #include <utility>
@@ -221,6 +222,9 @@ void bind_model(nb::module_& module) {
       .def_prop_ro(
           "version", [](const ModelHandle& m) { return m.state->live->version(); }, "The current Version.")
       .def_prop_ro("directory", [](const ModelHandle& m) { return m.state->directory.string(); })
+      .def_prop_ro(
+          "dtype", [](const ModelHandle& m) { return to_string(m.state->live->plan().config().dtype); },
+          "The dtype that config.json says the weights have: \"BF16\", \"F16\" or \"F32\".")
       .def(
           "rollback",
           [](const ModelHandle& m) {
