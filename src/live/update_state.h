@@ -47,8 +47,10 @@ struct Update::Implementation {
  private:
   Status take_pieces(const std::string& name, bool borrowed, const PiecesOf& pieces_of);
   Status fence_in_place();
+  void open_fence();
   Status stage_now();
   Status prove();
+  Status verify_source() const;
   Status commit_flip();
   Status commit_fenced();
   void fill_next_table(Snapshot::State& next, const std::vector<const std::byte*>& slots);
