@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds the wheel of the Python package on the library that is built already, installs it in a fresh virtual
 # environment, and runs its tests there.   python_package.sh SOURCE_DIR BUILD_DIR CXX
-# LIVEWEIGHT_TEST_PACKAGES: a folder of Python packages (torch, torchao, ...) for the tests that want them.
+# LIVEWEIGHT_TEST_PACKAGES: folders of Python packages (torch, torchao, ...), separated by colons, for tests that want them.
 set -euo pipefail
 source_dir=$1 build_dir=$2 compiler=$3
 work=$build_dir/python_test
@@ -22,7 +22,7 @@ PYTHONPATH=$work/tools PATH=$work/tools/bin:$PATH CXX=$compiler "$python" -m pip
   --config-settings=build-dir="$work/build" --config-settings=cmake.define.LIVEWEIGHT_PREFIX="$work/prefix" "$source_dir"
 "$python" -m pip install --quiet --disable-pip-version-check --no-index "$work"/wheel/liveweight-*.whl
 if [ -n "${LIVEWEIGHT_TEST_PACKAGES:-}" ]; then
-  echo "$LIVEWEIGHT_TEST_PACKAGES" >"$("$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/test_packages.pth"
+  tr ':' '\n' <<<"$LIVEWEIGHT_TEST_PACKAGES" >"$("$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/test_packages.pth"
 fi
 cd "$source_dir/python/tests"
 PYTHONDONTWRITEBYTECODE=1 "$python" -m unittest -v
