@@ -7,6 +7,7 @@
 
 #include "base/memory.h"
 #include "live/plan_tables.h"
+#include "live/slot_lag.h"
 #include "live/versions.h"
 
 namespace liveweight {
@@ -21,6 +22,10 @@ struct LiveModel::Implementation {
   bool update_open = false;
   bool previous_valid = false;        // the version before the last commit can come back
   std::vector<int32_t> last_touched;  // parameters that the last commit wrote
+  std::vector<SlotLag> lags;          // by parameter; none in the mode in_place
+  std::shared_ptr<Mirror> mirror;
+  uint64_t mirror_version = 0;  // the version whose checkpoint the mirror holds; 0: not known
+  bool last_was_delta = false;  // the mirror can go back with the last commit
 
   const Plan::Implementation& tables() const { return plan->implementation(); }
   std::byte* slot(int32_t parameter, int index) const {
@@ -30,6 +35,9 @@ struct LiveModel::Implementation {
   // The slot that the current version does not use.
   std::byte* next_slot(int32_t parameter) const;
   uint64_t next_slot_bytes() const { return arenas[1].size(); }
+
+  // Makes the next slot of a parameter equal to the current one.
+  void catch_up(int32_t parameter);
 
   // Exchanges the bytes of both slots of those parameters; the gate must be shut.
   void swap_slots(const std::vector<int32_t>& parameters) const;
