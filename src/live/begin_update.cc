@@ -46,6 +46,14 @@ Status check_base(const LiveModel::Implementation& model, const UpdateOptions& o
   return {};
 }
 
+Status settle_version(Mirror& mirror, uint64_t sequence) {
+  {
+    LW_ASSIGN(const auto hold, mirror.hold());
+    if (mirror.sequence() != sequence || !mirror.unsettled()) return {};
+  }
+  return mirror.settle();
+}
+
 }  // namespace
 
 Result<Update> LiveModel::begin_update(UpdateOptions options) {
@@ -74,7 +82,10 @@ Result<Update> LiveModel::begin_update(UpdateOptions options) {
       model.lags[p].forget();
     }
   }
-  if (update->options.deltas && model.mirror) LW_TRY(model.mirror->settle());
+  // What is still to be put into the mirror is: but the version that others are on the way to.
+  if (update->options.deltas && model.mirror && model.mirror_sequence == model.mirror->sequence()) {
+    LW_TRY(settle_version(*model.mirror, *model.mirror_sequence));
+  }
   update->staging = std::make_unique<Staging>(
       model.tables(), [&model](int32_t p) { return model.next_slot(p); },
       update->options.staging_budget_bytes);

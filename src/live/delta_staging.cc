@@ -163,8 +163,9 @@ Status DeltaStaging::settle_aliases() {
   return {};
 }
 
-Status DeltaStaging::run(const Mirror* mirror, const std::string& why) {
+Status DeltaStaging::run(const Mirror* mirror, bool has_old, const std::string& why) {
   mirror_ = mirror;
+  has_old_ = has_old;
   why_ = why;
   std::vector<Job> jobs;
   for (const auto& [index, delta] : deltas_) {
@@ -209,7 +210,7 @@ Status DeltaStaging::run_job(const Job& job) {
     ElementPatcher({&format, slot, target.matrix, segment}, source.dtype)
         .run({delta.positions.subspan(begin, end - begin),
               delta.values.data() + begin * static_cast<size_t>(element_bytes(source)), source.cols,
-              old_of(job.source).data},
+              has_old_ ? old_of(job.source).data : nullptr},
              doubtful);
   };
   const int64_t tile = target.tile_rows, job_end = job.part.row + job.part.rows;

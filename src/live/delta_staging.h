@@ -38,7 +38,9 @@ class DeltaStaging {
 
   // Patches all that is queued, on all threads. `mirror` holds the version before these deltas; null: there
   // is none, and `why` says what the error ends with.
-  Status run(const Mirror* mirror, const std::string& why);
+  // `has_old`: what the mirror has of the deltas' elements are their old values, and not the new ones
+  // already.
+  Status run(const Mirror* mirror, bool has_old, const std::string& why);
 
   // All that changes, under every name that a checkpoint may hold it by.
   std::vector<TensorDelta> take() const;
@@ -64,6 +66,7 @@ class DeltaStaging {
   std::mutex mutex_;
   std::map<int32_t, TensorDelta> deltas_;  // by source
   const Mirror* mirror_ = nullptr;
+  bool has_old_ = false;
   std::string why_;
   std::map<Key, std::vector<UnitBox>> doubtful_matrices_;  // the elements that may move their scale
   DeltaCounts counts_;

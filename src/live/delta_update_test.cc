@@ -12,7 +12,7 @@ constexpr CommitMode kModes[] = {CommitMode::kFlip, CommitMode::kCopy};
 // One or more ranks of a model, and the weights that they should have.
 struct Fleet {
   Fleet(Random& random, uint64_t seed, int64_t ranks)
-      : model(random, 8), size(ranks), current(model.weights(random)) {
+      : model(random, 8), size(ranks), on_disk(between(random, 0, 3) == 0), current(model.weights(random)) {
     static const std::vector<Scheme> schemes = all_schemes();
     options.quantization = QuantizationConfig::uniform(schemes[seed % schemes.size()]);
     options.mode = one_of(random, kModes);
@@ -28,8 +28,16 @@ struct Fleet {
   // The mirror of the current weights, one for each rank.
   void attach() {
     const Checkpoint checkpoint = write_checkpoint(directory.path(), current);
-    for (const auto& rank : live) {
-      ASSERT_TRUE(rank->attach_mirror(Mirror::in_memory(checkpoint, same_name).value()));
+    for (size_t rank = 0; rank < live.size(); ++rank) {
+      if (rank < mirrors.size()) {
+        ASSERT_TRUE(mirrors[rank]->replace(checkpoint, same_name, ""));
+      } else if (on_disk) {
+        mirrors.push_back(Mirror::open(directory.path() / fmt::format("mirror{}", rank)).value());
+        ASSERT_TRUE(mirrors[rank]->replace(checkpoint, same_name, ""));
+      } else {
+        mirrors.push_back(Mirror::in_memory(checkpoint, same_name).value());
+      }
+      ASSERT_TRUE(live[rank]->attach_mirror(mirrors[rank]));
     }
     mirror_can_go_back = false;
   }
@@ -51,16 +59,28 @@ struct Fleet {
     }
     previous = std::exchange(current, next);
     mirror_can_go_back = true;
+    for (const auto& mirror : mirrors) expect_mirrored(*mirror);
+  }
+
+  void expect_mirrored(Mirror& mirror) const {
+    if (mirror.unsettled()) return;
+    ASSERT_TRUE(mirror.verify());
+    for (const auto& [name, entry] : current.tensors) {
+      const TensorView there = mirror.find(name);
+      ASSERT_EQ(std::memcmp(there.data, entry.bytes.data(), entry.bytes.size()), 0) << name;
+    }
   }
 
   RandomModel model;
   int64_t size;
+  bool on_disk;
   PlanOptions options;
   std::vector<std::unique_ptr<LiveModel>> live;
   Weights current;
   std::optional<Weights> previous;  // what a rollback would bring back
   bool mirror_can_go_back = false;
   TemporaryDirectory directory;
+  std::vector<std::shared_ptr<Mirror>> mirrors;
 };
 
 void dense(Random& random, Fleet& fleet) {
@@ -114,6 +134,7 @@ void roll_back(Fleet& fleet) {
 
 void catch_up(Fleet& fleet) {
   for (const auto& rank : fleet.live) ASSERT_TRUE(rank->catch_up());
+  for (const auto& mirror : fleet.mirrors) fleet.expect_mirrored(*mirror);
   fleet.previous.reset();
 }
 
@@ -194,6 +215,37 @@ TEST(DeltaUpdate, EqualsAColdLoadWithTheModelCutAmongRanks) {
                              fleet.size, to_string(fleet.options.mode), fleet.model.text()));
     for (int i = 0; i < steps() && !HasFatalFailure(); ++i) one_step(random, fleet);
     ASSERT_FALSE(HasFatalFailure());
+  }
+}
+
+// Ranks of one host: the first notes a version in the mirror, and may put it in before the others come.
+TEST(DeltaUpdate, EqualsAColdLoadWhereRanksShareOneMirrorOnDisk) {
+  for (const uint64_t seed : seeds(27)) {
+    Random random(seed);
+    Fleet fleet(random, seed, 4);
+    SCOPED_TRACE(fmt::format("LIVEWEIGHT_TEST_SEED={}: {}", seed, fleet.model.text()));
+    const Checkpoint checkpoint = write_checkpoint(fleet.directory.path(), fleet.current);
+    const auto path = fleet.directory.path() / "shared";
+    ASSERT_TRUE(Mirror::open(path).value()->replace(checkpoint, same_name, "0"));
+    for (const auto& rank : fleet.live) ASSERT_TRUE(rank->attach_mirror(Mirror::open(path).value()));
+    for (int step = 1; step <= 5; ++step) {
+      const Weights next = changed(random, fleet.current);
+      UpdateOptions options;
+      options.label = fmt::format("{}", step);
+      std::shuffle(fleet.live.begin(), fleet.live.end(), random);
+      for (const auto& rank : fleet.live) {
+        const auto report = put_changes(*rank, fleet.current, next, options);
+        ASSERT_TRUE(report) << report.error().message;
+        if (between(random, 0, 1) == 0) continue;
+        ASSERT_TRUE(rank->catch_up());
+      }
+      fleet.current = next;
+      std::sort(fleet.live.begin(), fleet.live.end(), [](const auto& a, const auto& b) {
+        return a->plan().tensor_parallel().rank < b->plan().tensor_parallel().rank;
+      });
+      fleet.expect_cold("a shared delta");
+      ASSERT_FALSE(HasFatalFailure());
+    }
   }
 }
 

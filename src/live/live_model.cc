@@ -50,6 +50,16 @@ void LiveModel::Implementation::catch_up(int32_t parameter) {
   lags[parameter].clear();
 }
 
+// With its own commit the mirror goes back; one that it did not follow left it where the model returns to.
+void LiveModel::Implementation::mirror_back() {
+  std::swap(mirror_sequence, previous_mirror_sequence);
+  if (!mirror || !last_was_delta) return;
+  last_was_delta = false;
+  mirror_sequence.reset();
+  previous_mirror_sequence.reset();
+  if (mirror->revert()) mirror_sequence = mirror->sequence();
+}
+
 void LiveModel::Implementation::swap_slots(const std::vector<int32_t>& parameters) const {
   constexpr uint64_t kChunk = 1 << 20;
   std::vector<SwapChunk> chunks;
@@ -114,8 +124,8 @@ Status LiveModel::attach_mirror(std::shared_ptr<Mirror> mirror) {
   std::lock_guard lock(implementation_->mutex);
   if (implementation_->update_open) return fail(ErrorCode::kBusy, "attach_mirror: an update is open");
   implementation_->mirror = std::move(mirror);
-  implementation_->mirror_version =
-      implementation_->versions.version_of(implementation_->versions.current()).number;
+  implementation_->mirror_sequence.reset();
+  if (implementation_->mirror) implementation_->mirror_sequence = implementation_->mirror->sequence();
   implementation_->last_was_delta = false;
   return {};
 }
@@ -129,7 +139,7 @@ Status LiveModel::catch_up(std::chrono::milliseconds reader_timeout) {
   }
   state.previous_valid = false;
   for (int32_t p = 0; p < static_cast<int32_t>(state.lags.size()); ++p) state.catch_up(p);
-  return state.mirror ? state.mirror->settle() : Status{};
+  return state.mirror && !state.mirror->empty() ? state.mirror->settle() : Status{};
 }
 
 Result<Version> LiveModel::rollback() {
@@ -147,15 +157,10 @@ Result<Version> LiveModel::rollback() {
     return fail(ErrorCode::kBusy, "rollback: readers did not let go in time");
   }
   if (copies) state.swap_slots(state.last_touched);
-  // The mirror goes back with its own commit; one that it did not follow left it where the model returns to.
-  const bool followed = state.mirror && state.last_was_delta;
-  const bool mirrored =
-      followed ? state.mirror->revert().has_value() : state.mirror_version == previous.table.version_number;
   state.versions.set_label(previous, state.versions.next_number(), previous.label);
   state.versions.publish(&previous);
   if (copies) state.versions.open_gate();
-  state.last_was_delta = false;
-  state.mirror_version = mirrored ? previous.table.version_number : 0;
+  state.mirror_back();
   return state.versions.version_of(&previous);
 }
 

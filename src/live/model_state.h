@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <mutex>
+#include <optional>
 #include <vector>
 
 #include "base/memory.h"
@@ -24,8 +25,9 @@ struct LiveModel::Implementation {
   std::vector<int32_t> last_touched;  // parameters that the last commit wrote
   std::vector<SlotLag> lags;          // by parameter; none in the mode in_place
   std::shared_ptr<Mirror> mirror;
-  uint64_t mirror_version = 0;  // the version whose checkpoint the mirror holds; 0: not known
-  bool last_was_delta = false;  // the mirror can go back with the last commit
+  // The mirror's state that is the current version's checkpoint, and the one before the last commit.
+  std::optional<uint64_t> mirror_sequence, previous_mirror_sequence;
+  bool last_was_delta = false;  // the mirror went with the last commit
 
   const Plan::Implementation& tables() const { return plan->implementation(); }
   std::byte* slot(int32_t parameter, int index) const {
@@ -38,6 +40,9 @@ struct LiveModel::Implementation {
 
   // Makes the next slot of a parameter equal to the current one.
   void catch_up(int32_t parameter);
+
+  // After a rollback.
+  void mirror_back();
 
   // Exchanges the bytes of both slots of those parameters; the gate must be shut.
   void swap_slots(const std::vector<int32_t>& parameters) const;

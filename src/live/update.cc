@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstring>
 #include <optional>
+#include <utility>
 
 #include "live/coverage.h"
 #include "live/digest_table.h"
@@ -248,8 +249,8 @@ void Update::Implementation::finish_commit(const Snapshot::State& next, bool can
   report.version = model.versions.version_of(&next);
   model.previous_valid = can_roll_back;
   model.last_touched = touched_list();
-  model.last_was_delta = mirror_recorded;
-  if (mirror_recorded) model.mirror_version = report.version.number;
+  model.last_was_delta = mirror_recorded.has_value();
+  model.previous_mirror_sequence = std::exchange(model.mirror_sequence, mirror_recorded);
   for (const int32_t p : model.last_touched) {
     model.lags[p].shorten(model.plan->parameters()[p].format->bytes);
   }
@@ -282,7 +283,10 @@ void Update::Implementation::close() {
   if (fenced) model.versions.open_gate();
   fenced = false;
   model.update_open = false;
-  if (mirror_recorded && !committed) (void)model.mirror->revert();
+  if (mirror_recorded && !committed) {
+    model.mirror_sequence.reset();
+    if (model.mirror->revert()) model.mirror_sequence = model.mirror->sequence();
+  }
   std::lock_guard error_lock(error_mutex);
   if (!error) {
     error = Error{committed ? ErrorCode::kFailedState : ErrorCode::kAborted,

@@ -43,19 +43,30 @@ Status Update::Implementation::queue_delta(const TensorDelta& delta) {
   return {};
 }
 
-bool Update::Implementation::mirror_is_current() const {
-  return model.mirror && base && model.mirror_version == base->table.version_number;
+Status Update::Implementation::check_mirror() const {
+  if (!model.mirror) return fail(ErrorCode::kFailedState, "the model has no mirror (--mirror DIR)");
+  if (model.mirror_sequence && !model.mirror->empty()) {
+    const uint64_t there = model.mirror->sequence();
+    if (there == *model.mirror_sequence) return {};
+    const bool same = !options.label.empty() && model.mirror->version() == options.label;
+    if (there == *model.mirror_sequence + 1 && same) return {};
+  }
+  return fail(ErrorCode::kFailedState, fmt::format("the mirror does not hold version {}, the current one",
+                                                   base->table.version_number));
 }
 
 Status Update::Implementation::stage_deltas() {
   if (deltas_staged) return {};
   deltas_staged = true;
   LW_TRY(deltas->settle_aliases());
-  const bool current = mirror_is_current();
-  const std::string why = !model.mirror ? "the model has no mirror (--mirror DIR)"
-                                        : fmt::format("the mirror does not hold version {}, the current one",
-                                                      base->table.version_number);
-  return deltas->run(current ? model.mirror.get() : nullptr, why);
+  std::shared_ptr<void> hold;
+  if (model.mirror) {
+    LW_ASSIGN(hold, model.mirror->hold());
+  }
+  const Status usable = check_mirror();
+  if (!usable) return deltas->run(nullptr, false, usable.error().message);
+  const bool ahead = model.mirror->sequence() != *model.mirror_sequence;
+  return deltas->run(model.mirror.get(), !ahead || model.mirror->has_previous_values(), "");
 }
 
 // A matrix of one scale comes whole or as changes: each way needs all of it.
@@ -83,11 +94,12 @@ Status Update::Implementation::check_whole_matrices() const {
 
 // Only a version that consists of changes alone can be noted at their cost.
 Status Update::Implementation::record_in_mirror() {
-  if (!mirror_is_current() || deltas->tensors() < coverage->tensors()) return {};
+  if (!check_mirror() || deltas->tensors() < coverage->tensors()) return {};
   std::vector<TensorDelta> changes = deltas->take();
   std::erase_if(changes, [&](const TensorDelta& delta) { return !model.mirror->find(delta.name).data; });
-  LW_TRY(model.mirror->record(std::move(changes)));
-  mirror_recorded = true;
+  const uint64_t sequence = *model.mirror_sequence;
+  LW_TRY(model.mirror->record(std::move(changes), options.label, sequence));
+  mirror_recorded = sequence + 1;
   return {};
 }
 

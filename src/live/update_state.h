@@ -34,7 +34,7 @@ struct Update::Implementation {
   std::atomic<bool> prepared{false};
   bool aliases_settled = false;
   bool deltas_staged = false;
-  bool mirror_recorded = false;  // the mirror's next version is this update's
+  std::optional<uint64_t> mirror_recorded;  // the mirror's state that is this update's version
   bool committed = false;
   bool closed = false;
   std::mutex fence_mutex;
@@ -60,7 +60,8 @@ struct Update::Implementation {
   Status stage_now();
   Status stage_deltas();
   Status check_whole_matrices() const;
-  bool mirror_is_current() const;
+  // Whether the mirror is at the current version, or where another process has put it on the way to this one.
+  Status check_mirror() const;
   Status record_in_mirror();
   Status prove();
   Status commit_flip();
