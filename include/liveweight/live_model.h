@@ -75,6 +75,7 @@ class LiveModel {
   // of deltas alone and rollbacks keep it current; after any other commit it has to be replaced and attached
   // again. Null: none. kBusy while an update is open.
   Status attach_mirror(std::shared_ptr<Mirror> mirror);
+  std::shared_ptr<Mirror> mirror() const;
 
   // Work for the time behind a commit, so that the next delta costs no more than its changes: brings the next
   // slots up to the current version, by the last deltas' changes where those are known, else by copying, and

@@ -38,6 +38,8 @@ class Mirror {
   bool empty() const;
   // Grows by one with every change, whoever makes it; 0 where it is empty.
   uint64_t sequence() const;
+  // All of it as a checkpoint, on disk only; settle first. It changes with the mirror.
+  Result<Checkpoint> checkpoint() const;
   const std::string& version() const;             // the label of the last change
   std::vector<CheckpointTensor> tensors() const;  // in the order of their names; as `find` gives them
 

@@ -226,6 +226,11 @@ std::vector<CheckpointTensor> Mirror::tensors() const {
   return all;
 }
 
+Result<Checkpoint> Mirror::checkpoint() const {
+  if (state_->files && !empty()) return Checkpoint::open_file(state_->files->weights());
+  return fail(ErrorCode::kFailedState, "the mirror is not on disk, or empty");
+}
+
 TensorView Mirror::find(const std::string& name) const {
   if (empty()) return {};
   const auto found = state_->content->tensors.find(name);

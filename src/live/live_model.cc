@@ -130,6 +130,11 @@ Status LiveModel::attach_mirror(std::shared_ptr<Mirror> mirror) {
   return {};
 }
 
+std::shared_ptr<Mirror> LiveModel::mirror() const {
+  std::lock_guard lock(implementation_->mutex);
+  return implementation_->mirror;
+}
+
 Status LiveModel::catch_up(std::chrono::milliseconds reader_timeout) {
   Implementation& state = *implementation_;
   std::lock_guard lock(state.mutex);
