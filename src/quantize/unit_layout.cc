@@ -32,6 +32,9 @@ void store_unit_scale(const SlotRegion& region, int64_t source_row, int64_t sour
 void store_unit_scales(const SlotRegion& region, int64_t source_row, int64_t source_col, const float* scale,
                        const float* zero, int64_t count) {
   const KernelFormat& format = *region.format;
+  const int64_t local_row = region.segment.row + source_row - region.segment.source_row;
+  const bool first = local_row == 0 && source_col == format.source_col;
+  if (format.scheme.granularity == Granularity::kTensor && !first) return;
   const int64_t row = scale_row_of(format, region.segment, source_row);
   const int64_t col = scale_col_of(format, source_col);
   const auto at = [&](const Part& part) {

@@ -40,7 +40,8 @@ inline const Segment& segment_of(const KernelFormat& format, int64_t row) {
   return format.segments.back();
 }
 
-// Stores the scale, and the zero point where there is one, of the unit that holds a kept source position.
+// Stores the scale, and the zero point where there is one, of the unit that holds a kept source position. A
+// matrix's one scale is stored with its first element alone, as several threads may share the matrix.
 void store_unit_scale(const SlotRegion& region, int64_t source_row, int64_t source_col, float scale,
                       float zero);
 
