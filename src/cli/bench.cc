@@ -2,6 +2,7 @@
 
 #include <filesystem>
 
+#include "bench/delta_bench.h"
 #include "bench/plan_bench.h"
 #include "bench/reload_bench.h"
 #include "bench/synthetic.h"
@@ -78,13 +79,43 @@ Result<Outcome> bench_plan(const BenchCommand& command) {
   return out;
 }
 
+Result<Outcome> bench_delta(const BenchCommand& command) {
+  const std::vector<double> shares = {1e-5, 1e-4, 1e-3, 1e-2};
+  LW_ASSIGN(const std::filesystem::path directory, reload_directory(command));
+  Progress progress("bench delta", static_cast<int64_t>(command.schemes.size()));
+  Outcome out;
+  Json results = Json::array();
+  out.text = fmt::format("{:<24} {:>8} {:>10} {:>11} {:>11} {:>8} {:>8} {:>11}\n", "scheme", "share",
+                         "elements", "update", "floor", "ratio", "whole", "behind");
+  int64_t done = 0;
+  for (const std::string& scheme : command.schemes) {
+    LW_ASSIGN(const auto all, bench::measure_deltas(directory, scheme, shares, command.rounds));
+    for (const bench::DeltaFigures& f : all) {
+      out.text += fmt::format("{:<24} {:>7.3f}% {:>10} {:>8.2f} ms {:>8.2f} ms {:>8.2f} {:>8} {:>8.2f} ms\n",
+                              scheme, f.share * 100, f.changed, f.update_seconds * 1e3, f.floor_seconds * 1e3,
+                              f.times_floor, f.whole_units, f.behind_seconds * 1e3);
+      results.push_back({{"scheme", scheme},
+                         {"share", f.share},
+                         {"changed", f.changed},
+                         {"whole_units", f.whole_units},
+                         {"update_seconds", f.update_seconds},
+                         {"floor_seconds", f.floor_seconds},
+                         {"times_floor", f.times_floor},
+                         {"behind_seconds", f.behind_seconds}});
+    }
+    progress.update(++done);
+  }
+  out.json = {{"directory", directory.string()}, {"rounds", command.rounds}, {"delta", std::move(results)}};
+  return out;
+}
+
 }  // namespace
 
 Run add_bench(CLI::App& app) {
   auto command = std::make_shared<BenchCommand>();
-  app.add_option("WHAT", command->what, "reload, plan or decode")
+  app.add_option("WHAT", command->what, "reload, plan, decode or delta")
       ->required()
-      ->check(CLI::IsMember({"reload", "plan", "decode"}));
+      ->check(CLI::IsMember({"reload", "plan", "decode", "delta"}));
   app.add_option("--directory", command->directory,
                  "checkpoint to reload (default: random weights of a 1.1B Llama, made once)");
   app.add_option("--quant", command->schemes, "schemes (default: all)");
@@ -95,6 +126,7 @@ Run add_bench(CLI::App& app) {
       LW_ASSIGN(const std::filesystem::path directory, reload_directory(*command));
       return bench_decode(directory, command->schemes, command->rounds);
     }
+    if (command->what == "delta") return bench_delta(*command);
     return command->what == "plan" ? bench_plan(*command) : bench_reload(*command);
   };
 }

@@ -33,6 +33,7 @@ Run add_eval(CLI::App& app);
 Run add_tokenize(CLI::App& app);
 Run add_diff(CLI::App& app);
 Run add_apply(CLI::App& app);
+Run add_follow(CLI::App& app);
 Run add_quantize(CLI::App& app);
 Run add_bench(CLI::App& app);
 

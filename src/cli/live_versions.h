@@ -26,6 +26,9 @@ class LiveVersions {
   // The next version, from a checkpoint or a delta on the current one. The entry has what contract and
   // documents name for it, without digests.
   Result<Json> take(const std::filesystem::path& path);
+  // What the directory's name says where the checkpoint does not record its version; before `follow_up`.
+  void name_version(std::string version) { version_ = std::move(version); }
+
   // After `take`: brings the mirror and the next slots up, which nobody waits for; adds its seconds.
   Status follow_up(Json& entry);
 

@@ -44,6 +44,8 @@ constexpr Subcommand kSubcommands[] = {
      "liveweight diff OLD_DIR NEW_DIR OUT_DIR --encoding indices", add_diff},
     {"apply", "a plain checkpoint with deltas put into it",
      "liveweight apply DIR DELTA_1 DELTA_2 --out OUT_DIR", add_apply},
+    {"follow", "keep a live model on a directory of versions, full checkpoints and deltas",
+     "liveweight follow VERSIONS_DIR --quant fp8_per_channel --mirror MIRROR_DIR", add_follow},
     {"quantize", "write a quantized checkpoint that other engines load too",
      "liveweight quantize DIR OUT_DIR --quant fp8_per_block", add_quantize},
     {"bench", "our speed against the machine's limits, measured in one run", "liveweight bench reload --json",

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 
 #include "live/apply.h"
 #include "live/delta_split.h"
@@ -64,24 +65,29 @@ Status check_facts(const Source& source, const TensorDelta& delta) {
               {source.name});
 }
 
+// Of positions that do not ascend, what is wrong at `i`.
+Status position_error(const Source& source, std::span<const uint32_t> positions, size_t i) {
+  const bool twice = positions[i] == positions[i - 1];
+  return fail(twice ? ErrorCode::kDuplicateTensor : ErrorCode::kInvalidArgument,
+              twice ? fmt::format("tensor {}: position {} comes twice", source.name, positions[i])
+                    : fmt::format("tensor {}: positions must ascend, but {} follows {}", source.name,
+                                  positions[i], positions[i - 1]),
+              {source.name});
+}
+
 Status check_positions(const Source& source, std::span<const uint32_t> positions, size_t begin, size_t end) {
-  const int64_t size = source.rows * source.cols;
-  for (size_t i = begin; i < end; ++i) {
-    if (positions[i] >= size) {
-      return fail(ErrorCode::kInvalidArgument,
-                  fmt::format("tensor {}: index {} is out of range of its {} elements", source.name,
-                              positions[i], size),
-                  {source.name});
-    }
-    if (i == 0 || positions[i] > positions[i - 1]) continue;
-    const bool twice = positions[i] == positions[i - 1];
-    return fail(twice ? ErrorCode::kDuplicateTensor : ErrorCode::kInvalidArgument,
-                twice ? fmt::format("tensor {}: position {} comes twice", source.name, positions[i])
-                      : fmt::format("tensor {}: positions must ascend, but {} follows {}", source.name,
-                                    positions[i], positions[i - 1]),
-                {source.name});
+  const size_t first = std::max<size_t>(begin, 1);
+  bool ascend = true;
+  for (size_t i = first; i < end; ++i) ascend &= positions[i] > positions[i - 1];
+  for (size_t i = first; i < end && !ascend; ++i) {
+    if (positions[i] <= positions[i - 1]) return position_error(source, positions, i);
   }
-  return {};
+  const int64_t size = source.rows * source.cols;
+  if (positions[end - 1] < size) return {};
+  return fail(ErrorCode::kInvalidArgument,
+              fmt::format("tensor {}: index {} is out of range of its {} elements", source.name,
+                          positions[end - 1], size),
+              {source.name});
 }
 
 Status check_values(const Source& source, const TensorDelta& delta, size_t begin, size_t end) {
@@ -123,6 +129,25 @@ struct DeltaStaging::Job {
   int32_t target;
   DeltaRows part;
 };
+
+// What one job needs and notes, so that threads meet only at its end.
+struct DeltaStaging::Notes {
+  std::vector<std::byte> bytes;  // of the box that is quantized
+  std::vector<UnitBox> units;
+  uint64_t mirror_bytes = 0;
+  // Among the tensor's changes: where those of its boxes are.
+  size_t begin = 0, end = std::numeric_limits<size_t>::max();
+};
+
+void DeltaStaging::add_notes(const Notes& notes) {
+  if (notes.units.empty() && notes.mirror_bytes == 0) return;
+  std::lock_guard lock(mutex_);
+  counts_.mirror_bytes += notes.mirror_bytes;
+  counts_.units += notes.units.size();
+  for (const UnitBox& box : notes.units) {
+    lag_of_(plan_.sources[box.source].targets[box.target].parameter).units.push_back(box);
+  }
+}
 
 Status DeltaStaging::add(int32_t index, const TensorDelta& given) {
   const Source& source = plan_.sources[index];
@@ -248,11 +273,14 @@ Status DeltaStaging::quantize_boxes(const Job& job, const std::vector<uint32_t>&
   }
   std::sort(tiles.begin(), tiles.end());
   tiles.erase(std::unique(tiles.begin(), tiles.end()), tiles.end());
+  Notes notes;
+  notes.begin = job.part.begin, notes.end = job.part.end;
   for (const auto& [row, col] : tiles) {
     LW_TRY(quantize_box({job.source, job.target, row, std::min(target.tile_rows, source.rows - row), col,
                          std::min(target.tile_cols, source.cols - col)},
-                        0));
+                        0, notes));
   }
+  add_notes(notes);
   return {};
 }
 
@@ -266,7 +294,7 @@ TensorView DeltaStaging::old_of(int32_t index) const {
   return view.dtype == source.dtype && view.shape == source.shape ? view : TensorView{};
 }
 
-Result<std::vector<std::byte>> DeltaStaging::patched(int32_t index, const UnitBox& box) {
+Status DeltaStaging::read_patched(int32_t index, const UnitBox& box, Notes& notes) const {
   const Source& source = plan_.sources[index];
   const TensorView old = old_of(index);
   if (!old.data) {
@@ -278,44 +306,52 @@ Result<std::vector<std::byte>> DeltaStaging::patched(int32_t index, const UnitBo
   }
   const auto each = static_cast<size_t>(element_bytes(source));
   const auto row_bytes = static_cast<size_t>(box.cols) * each;
-  std::vector<std::byte> bytes(row_bytes * static_cast<size_t>(box.rows));
+  notes.bytes.resize(row_bytes * static_cast<size_t>(box.rows));
+  notes.mirror_bytes += notes.bytes.size();
   const auto known = deltas_.find(index);
   for (int64_t r = 0; r < box.rows; ++r) {
     const int64_t first = (box.row + r) * source.cols + box.col;
-    std::byte* to = bytes.data() + static_cast<size_t>(r) * row_bytes;
+    std::byte* to = notes.bytes.data() + static_cast<size_t>(r) * row_bytes;
     std::memcpy(to, old.data + static_cast<size_t>(first) * each, row_bytes);
     if (known == deltas_.end()) continue;
     const auto& [positions, values] = std::pair(known->second.positions, known->second.values);
-    for (size_t i = first_from(positions, 0, positions.size(), first);
-         i < positions.size() && positions[i] < first + box.cols; ++i) {
+    const size_t end = std::min(notes.end, positions.size());
+    for (size_t i = first_from(positions, notes.begin, end, first);
+         i < end && positions[i] < first + box.cols; ++i) {
       std::memcpy(to + (positions[i] - static_cast<size_t>(first)) * each, values.data() + i * each, each);
     }
   }
-  std::lock_guard lock(mutex_);
-  counts_.mirror_bytes += bytes.size();
-  return bytes;
+  return {};
 }
 
-Result<float> DeltaStaging::last_element(int32_t index) {
+Result<float> DeltaStaging::last_element(int32_t index) const {
   const Source& source = plan_.sources[index];
-  LW_ASSIGN(const auto bytes, patched(index, {index, 0, source.rows - 1, 1, source.cols - 1, 1}));
-  return load_high_precision(source.dtype, bytes.data(), 0);
+  Notes notes;
+  LW_TRY(read_patched(index, {index, 0, source.rows - 1, 1, source.cols - 1, 1}, notes));
+  return load_high_precision(source.dtype, notes.bytes.data(), 0);
 }
 
-Status DeltaStaging::quantize_box(const UnitBox& box, float amax) {
+Status DeltaStaging::quantize_box(const UnitBox& box, float amax, Notes& notes) {
   const Source& source = plan_.sources[box.source];
   const Target& target = source.targets[box.target];
-  LW_ASSIGN(const auto bytes, patched(box.source, box));
+  LW_TRY(read_patched(box.source, box, notes));
   TensorUnit unit{amax, 0};
   if (fills_edges(plan_, source, target)) {
     LW_ASSIGN(unit.last_element, last_element(box.source));
   }
-  const Piece piece{box.row, box.rows, box.col, box.cols, bytes.data(), box.cols};
+  const Piece piece{box.row, box.rows, box.col, box.cols, notes.bytes.data(), box.cols};
   LW_TRY(apply_piece(plan_, source, target, piece, slot_of_(target.parameter), unit));
-  std::lock_guard lock(mutex_);
-  lag_of_(target.parameter).units.push_back(box);
-  ++counts_.units;
+  notes.units.push_back(box);
   return {};
+}
+
+Status DeltaStaging::quantize_all(const std::vector<UnitBox>& boxes, float amax) {
+  return run_jobs(static_cast<int64_t>(boxes.size()), [&](int64_t i) -> Status {
+    Notes notes;
+    LW_TRY(quantize_box(boxes[static_cast<size_t>(i)], amax, notes));
+    add_notes(notes);
+    return {};
+  });
 }
 
 std::vector<UnitBox> DeltaStaging::whole_boxes(const Key& key) const {
@@ -343,19 +379,19 @@ Status DeltaStaging::quantize_matrix(const Key& key, const std::vector<UnitBox>&
   std::vector<float> maxima(boxes.size());
   LW_TRY(run_jobs(static_cast<int64_t>(boxes.size()), [&](int64_t i) -> Status {
     const UnitBox& box = boxes[static_cast<size_t>(i)];
-    LW_ASSIGN(const auto bytes, patched(box.source, box));
-    const Piece piece{box.row, box.rows, box.col, box.cols, bytes.data(), box.cols};
+    Notes notes;
+    LW_TRY(read_patched(box.source, box, notes));
+    const Piece piece{box.row, box.rows, box.col, box.cols, notes.bytes.data(), box.cols};
     LW_ASSIGN(maxima[static_cast<size_t>(i)], piece_maximum(plan_.sources[box.source], piece));
+    add_notes(notes);
     return {};
   }));
   const float amax = *std::max_element(maxima.begin(), maxima.end());
   const ElementRule rule(format.scheme, format.source_dtype);
   const std::byte* scale = slot_of_(key.first) + row_offset(format.scale, key.second, 0);
   const bool moves = rule.scale_of(amax) != load_high_precision(format.scale.dtype, scale, 0);
-  const std::vector<UnitBox>& changed = moves ? boxes : doubtful;
   const uint64_t before = counts_.units;
-  LW_TRY(run_jobs(static_cast<int64_t>(changed.size()),
-                  [&](int64_t i) { return quantize_box(changed[static_cast<size_t>(i)], amax); }));
+  LW_TRY(quantize_all(moves ? boxes : doubtful, amax));
   counts_.units = before + static_cast<uint64_t>(moves);
   return {};
 }
@@ -372,8 +408,7 @@ Status DeltaStaging::quantize_edges(int32_t index, int32_t target_index) {
       if (box.rows < target.tile_rows || box.cols < target.tile_cols) boxes.push_back(box);
     }
   }
-  return run_jobs(static_cast<int64_t>(boxes.size()),
-                  [&](int64_t i) { return quantize_box(boxes[static_cast<size_t>(i)], 0); });
+  return quantize_all(boxes, 0);
 }
 
 std::vector<TensorDelta> DeltaStaging::take() const {

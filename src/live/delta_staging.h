@@ -48,15 +48,19 @@ class DeltaStaging {
 
  private:
   struct Job;
+  struct Notes;
   using Key = std::pair<int32_t, int32_t>;  // parameter and matrix
 
   Status run_job(const Job& job);
   Status quantize_boxes(const Job& job, const std::vector<uint32_t>& doubtful);
-  Status quantize_box(const UnitBox& box, float amax);
+  Status quantize_box(const UnitBox& box, float amax, Notes& notes);
+  Status quantize_all(const std::vector<UnitBox>& boxes, float amax);
   Status quantize_matrix(const Key& key, const std::vector<UnitBox>& doubtful);
   Status quantize_edges(int32_t source, int32_t target);
-  Result<std::vector<std::byte>> patched(int32_t source, const UnitBox& box);
-  Result<float> last_element(int32_t source);
+  // The box's elements as they will be, into the notes.
+  Status read_patched(int32_t source, const UnitBox& box, Notes& notes) const;
+  Result<float> last_element(int32_t source) const;
+  void add_notes(const Notes& notes);
   std::vector<UnitBox> whole_boxes(const Key& key) const;
   TensorView old_of(int32_t source) const;
 

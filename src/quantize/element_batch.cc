@@ -1,7 +1,6 @@
 #include "quantize/element_batch.h"
 
 #include <cmath>
-#include <cstdlib>
 
 #include "tensor/codec.h"
 
@@ -40,14 +39,9 @@ ElementRule::ElementRule(const Scheme& scheme, DType source_dtype)
   if (source == DType::kF16 && rule.scale_in_source_dtype) lowest_scale = 0x1p-13f;
   if (rule.zero_scale != 0) unclear_scale = rule.zero_scale;
   if (inverse) unclear_scale = 1;
+  constexpr float kDeciding = 0.97f;  // a little below kNearLargest, as codes are rounded
+  deciding_code = static_cast<int>(rule.divisor * kDeciding);
   floor = scale_of(0);
-}
-
-bool ElementRule::may_decide(uint8_t code) const {
-  if (element == Element::kE4M3) return (code & 0x7fu) >= 0x7eu;
-  const int bits = code;
-  const int value = element == Element::kInt4 ? bits - 8 : bits - (bits & 0x80) * 2;
-  return static_cast<float>(std::abs(value)) >= std::floor(rule.divisor * 0.97f);
 }
 
 void encode_elements_reference(const ElementRule& rule, ElementBatch& batch, int64_t count) {

@@ -36,6 +36,7 @@ struct ElementRule {
   bool from_largest = false;       // the factor follows from the largest magnitude, which the scale tells
   float lowest_scale = 0x1p-100f;  // of those that are clear
   float unclear_scale = -1;        // stands for two different things
+  int deciding_code = 0;           // integer codes below it, either way, are of elements that decide nothing
   float floor = 0;                 // the scale of a unit of zeros: no smaller one is there
 
   // The scale of a unit whose largest magnitude is that.
@@ -43,7 +44,12 @@ struct ElementRule {
     return make_unit_scale(rule, source, {magnitude, -magnitude, magnitude}).scale;
   }
   // Whether an element with that code can be the one that its unit's scale comes from.
-  bool may_decide(uint8_t code) const;
+  bool may_decide(uint8_t code) const {
+    if (element == Element::kE4M3) return (code & 0x7f) >= 0x7e;
+    const int bits = code;
+    const int value = element == Element::kInt4 ? bits - 8 : bits - (bits & 0x80) * 2;
+    return value >= deciding_code || value <= -deciding_code;
+  }
 };
 
 // Fills code, large and unclear of the first `count` elements.

@@ -1,0 +1,155 @@
+#include "bench/delta_bench.h"
+
+#include <cmath>
+#include <cstring>
+#include <random>
+
+#include "base/memory.h"
+#include "base/threads.h"
+#include "bench/rounds.h"
+#include "liveweight/load.h"
+
+namespace liveweight::bench {
+namespace {
+
+// Positions at random distances, whose mean is that of the share.
+std::vector<uint32_t> draw_positions(std::mt19937_64& random, int64_t size, double share) {
+  std::vector<uint32_t> positions;
+  positions.reserve(static_cast<size_t>(static_cast<double>(size) * share * 1.1) + 16);
+  const double mean = 1 / share;
+  for (double at = 0;;) {
+    const double uniform = (static_cast<double>(random() >> 11) + 1) * 0x1p-53;
+    at += std::max(1.0, -std::log(uniform) * mean);
+    if (at >= static_cast<double>(size)) return positions;
+    const auto position = static_cast<uint32_t>(at);
+    if (positions.empty() || position > positions.back()) positions.push_back(position);
+  }
+}
+
+TensorDelta draw(std::mt19937_64& random, const Mirror& mirror, const CheckpointTensor& tensor,
+                 double share) {
+  struct Owner {
+    std::vector<uint32_t> positions;
+    std::vector<std::byte> values;
+  };
+  const auto owner = std::make_shared<Owner>();
+  const TensorView now = mirror.find(tensor.name);
+  const auto cell = static_cast<size_t>(cell_bytes(now.dtype));
+  owner->positions = draw_positions(random, element_count(now.shape), share);
+  owner->values.resize(owner->positions.size() * cell);
+  for (size_t i = 0; i < owner->positions.size(); ++i) {
+    std::memcpy(&owner->values[i * cell], now.data + owner->positions[i] * cell, cell);
+    owner->values[i * cell] ^= std::byte{1};
+  }
+  return {tensor.name, now.dtype, now.shape, owner->positions, owner->values, owner};
+}
+
+// The same positions, spread over a buffer of the live size.
+double scatter_seconds(const std::vector<TensorDelta>& deltas, uint64_t elements, const Buffer& target) {
+  constexpr size_t kJob = size_t{1} << 14, kAhead = 32;
+  struct Job {
+    const uint32_t* positions;
+    size_t count;
+    double first;
+  };
+  std::vector<Job> jobs;
+  double first = 0;
+  for (const TensorDelta& delta : deltas) {
+    for (size_t at = 0; at < delta.positions.size(); at += kJob) {
+      jobs.push_back({delta.positions.data() + at, std::min(kJob, delta.positions.size() - at), first});
+    }
+    first += static_cast<double>(element_count(delta.shape));
+  }
+  const double scale = static_cast<double>(target.size() - 1) / static_cast<double>(elements);
+  std::byte* data = target.data();
+  return seconds_of([&] {
+    ThreadPool::shared().parallel_for(static_cast<int64_t>(jobs.size()), [&](int64_t j) {
+      const Job& job = jobs[static_cast<size_t>(j)];
+      const auto place = [&](size_t i) {
+        return data + static_cast<uint64_t>((job.first + job.positions[i]) * scale);
+      };
+      for (size_t i = 0; i < job.count; ++i) {
+        if (i + kAhead < job.count) __builtin_prefetch(place(i + kAhead), 1);
+        *place(i) ^= std::byte{1};
+      }
+    });
+  });
+}
+
+struct Round {
+  double update, floor, behind;
+};
+
+Result<Round> run_round(LiveModel& model, const std::vector<TensorDelta>& deltas, uint64_t elements,
+                        const Buffer& target, DeltaFigures& figures) {
+  Round round{};
+  Result<UpdateReport> report;
+  Status put;
+  round.update = seconds_of([&] {
+    UpdateOptions options;
+    options.deltas = true;
+    auto update = model.begin_update(std::move(options));
+    if (!update) {
+      put = tl::unexpected(update.error());
+      return;
+    }
+    for (const TensorDelta& delta : deltas) {
+      if (put) put = update->put_delta(delta);
+    }
+    report = update->commit();
+  });
+  LW_TRY(put);
+  LW_TRY(report);
+  figures.changed = report->changed_elements;
+  figures.whole_units = report->whole_units;
+  round.floor = scatter_seconds(deltas, elements, target);
+  Status behind;
+  round.behind = seconds_of([&] { behind = model.catch_up(); });
+  LW_TRY(behind);
+  return round;
+}
+
+}  // namespace
+
+Result<std::vector<DeltaFigures>> measure_deltas(const std::filesystem::path& directory,
+                                                 const std::string& scheme, const std::vector<double>& shares,
+                                                 int rounds) {
+  LoadOptions options;
+  LW_ASSIGN(const Scheme parsed, parse_scheme(scheme));
+  options.quantization = QuantizationConfig::uniform(parsed);
+  LW_ASSIGN(const ModelDirectory opened, open_model_directory(directory));
+  LW_ASSIGN(const auto model, load_model(opened, options));
+  const auto same = [](std::string_view name) -> Result<std::string> { return std::string(name); };
+  LW_ASSIGN(const auto mirror, Mirror::in_memory(opened.checkpoint, same));
+  LW_TRY(model->attach_mirror(mirror));
+  LW_TRY(model->catch_up());
+  LW_ASSIGN(const Buffer target, Buffer::allocate(model->plan().live_bytes()));
+  uint64_t elements = 0;
+  for (const CheckpointTensor& tensor : opened.checkpoint.tensors()) {
+    elements += static_cast<uint64_t>(element_count(tensor.view.shape));
+  }
+  std::mt19937_64 random(1);
+  std::vector<DeltaFigures> all;
+  for (const double share : shares) {
+    DeltaFigures figures{scheme, share};
+    std::vector<double> updates, floors, behinds;
+    for (int i = 0; i < rounds; ++i) {
+      std::vector<TensorDelta> deltas;
+      for (const CheckpointTensor& tensor : opened.checkpoint.tensors()) {
+        deltas.push_back(draw(random, *mirror, tensor, share));
+      }
+      LW_ASSIGN(const Round round, run_round(*model, deltas, elements, target, figures));
+      updates.push_back(round.update);
+      floors.push_back(round.floor);
+      behinds.push_back(round.behind);
+    }
+    figures.update_seconds = median(updates);
+    figures.floor_seconds = median(floors);
+    figures.behind_seconds = median(behinds);
+    figures.times_floor = share_of(updates, floors);
+    all.push_back(figures);
+  }
+  return all;
+}
+
+}  // namespace liveweight::bench

@@ -1,0 +1,133 @@
+#!/usr/bin/env python3
+"""A live model that follows deltas over the fine-tuning trajectory, and is killed while it does.
+
+    follow_test.py LIVEWEIGHT MODELS_DIR
+
+Exit code 77 where the models are missing. LIVEWEIGHT_TEST_KILLS asks for more kills."""
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+from pathlib import Path
+
+BINARY, MODELS = sys.argv[1], Path(sys.argv[2])
+SCHEMES = ("none", "int8_per_channel", "int4_per_group", "fp8_per_tensor", "fp8_per_channel", "fp8_per_block")
+STEPS = 8
+
+
+def step(number):
+    return MODELS / "trajectory" / f"step_{number:03}"
+
+
+def run(*arguments):
+    return subprocess.run([BINARY, *map(str, arguments), "--json"], capture_output=True, text=True)
+
+
+class Follow(unittest.TestCase):
+    def setUp(self):
+        self.root = Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, self.root)
+        self.versions = self.root / "versions"
+        shutil.copytree(step(0), self.versions / "weight_v000000")
+
+    def json_of(self, *arguments):
+        done = run(*arguments)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return json.loads(done.stdout)
+
+    def refused(self, *arguments):
+        done = run(*arguments)
+        self.assertEqual(done.returncode, 2, done.stderr)
+        return done.stderr
+
+    def add_delta(self, base, number, encoding="indices"):
+        self.json_of("diff", step(base), step(number), self.versions / f"weight_v{number:06}", "--encoding", encoding,
+                     "--base-version", base, "--new-version", number)
+
+    def add_deltas(self, last):
+        for number in range(1, last + 1):
+            self.add_delta(number - 1, number, random.choice(("indices", "xor", "overwrite")))
+
+    def follow(self, scheme="fp8_per_channel", **options):
+        flags = [x for name, value in options.items() for x in ("--" + name, value)]
+        return self.json_of("follow", self.versions, "--quant", scheme, "--once", *flags)
+
+    def cold(self, number, scheme="fp8_per_channel"):
+        return self.json_of("digest", step(number), "--quant", scheme)["model"]
+
+    def test_every_version_equals_a_cold_load(self):
+        self.add_deltas(STEPS)
+        for scheme in SCHEMES:
+            got = self.follow(scheme, mirror=self.root / scheme)
+            self.assertEqual([v["digest"] for v in got["versions"]],
+                             [self.cold(n, scheme) for n in range(1, STEPS + 1)], scheme)
+
+    def test_a_restart_goes_on_from_the_mirror_and_a_newer_checkpoint_is_skipped_to(self):
+        mirror = self.root / "mirror"
+        self.add_deltas(2)
+        self.follow(mirror=mirror)
+        self.add_delta(2, 3)
+        got = self.follow(mirror=mirror)
+        self.assertTrue(got["started"].startswith("2 from"), got["started"])
+        self.assertEqual((got["digest"], len(got["versions"])), (self.cold(3), 1))
+        shutil.copytree(step(6), self.versions / "weight_v000006")
+        self.add_delta(6, 7)
+        got = self.follow(mirror=mirror)
+        self.assertEqual(got["digest"], self.cold(7))
+
+    def test_a_gap_is_refused_by_name(self):
+        self.add_delta(0, 1)
+        self.add_delta(2, 3)
+        self.assertIn("weight_v000003: a gap", self.refused("follow", self.versions, "--quant", "none", "--once"))
+
+    def test_without_a_mirror_a_delta_that_needs_it_is_refused(self):
+        self.add_delta(0, 1)
+        self.assertIn("no mirror (--mirror DIR)",
+                      self.refused("follow", self.versions, "--quant", "fp8_per_channel", "--once"))
+        self.assertEqual(self.follow("none")["digest"], self.cold(1, "none"))
+
+    def test_after_a_kill_at_any_instant_it_goes_on_from_a_whole_version(self):
+        self.add_deltas(STEPS)
+        cold = {str(n): self.cold(n) for n in range(STEPS + 1)}
+        mirror = self.root / "mirror"
+        for _ in range(int(os.environ.get("LIVEWEIGHT_TEST_KILLS", "25"))):
+            child = subprocess.Popen([BINARY, "follow", self.versions, "--quant", "fp8_per_channel", "--mirror", mirror,
+                                      "--until", str(STEPS + 1)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+            time.sleep(random.random() * 0.12)
+            child.kill()
+            self.assertEqual(child.communicate()[1], b"")
+            if random.random() < 0.5:
+                shutil.rmtree(mirror, ignore_errors=True)
+                continue
+            got = self.follow(mirror=mirror)
+            name = got["started"].split()[0]
+            self.assertIn(str(int(name)), cold)
+            self.assertEqual([v["digest"] for v in got["versions"]],
+                             [cold[str(n)] for n in range(int(name) + 1, STEPS + 1)])
+            self.assertEqual(got["digest"], cold[str(STEPS)])
+
+    def test_apply_leaves_the_old_or_the_new_checkpoint_after_a_kill(self):
+        self.add_deltas(1)
+        cold = {self.cold(0), self.cold(1)}
+        for _ in range(int(os.environ.get("LIVEWEIGHT_TEST_KILLS", "25"))):
+            target = self.root / "plain"
+            shutil.rmtree(target, ignore_errors=True)
+            shutil.copytree(step(0), target)
+            child = subprocess.Popen([BINARY, "apply", target, self.versions / "weight_v000001"],
+                                     stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            time.sleep(random.random() * 0.03)
+            child.kill()
+            child.wait()
+            self.assertIn(self.json_of("digest", target, "--quant", "fp8_per_channel")["model"], cold)
+
+
+if __name__ == "__main__":
+    if not (MODELS / "trajectory").is_dir():
+        print(f"skipped: {MODELS} is not there")
+        sys.exit(77)
+    unittest.main(argv=sys.argv[:1], verbosity=2)
