@@ -14,8 +14,8 @@ INCLUDE = re.compile(r'^\s*#\s*include\s+([<"])([^">]+)[">]', re.M)
 # Which room implements each public header.
 OWNERS = {
     "error": "base", "version": "base", "dtype": "tensor", "tensor": "tensor", "scheme": "quantize",
-    "quantization_config": "quantize", "checkpoint": "checkpoint", "delta": "checkpoint", "model": "model", "plan": "live",
-    "live_model": "live", "update": "live", "digest": "live", "quantization_error": "live", "load": "live", "export": "live",
+    "quantization_config": "quantize", "checkpoint": "checkpoint", "delta": "checkpoint", "mirror": "checkpoint",
+    "model": "model", "plan": "live", "live_model": "live", "update": "live", "digest": "live", "quantization_error": "live", "load": "live", "export": "live",
     "engine": "infer", "tokenizer": "text",
 }
 

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "liveweight/error.h"
+#include "liveweight/mirror.h"
 #include "liveweight/plan.h"
 #include "liveweight/update.h"
 #include "liveweight/version.h"
@@ -69,6 +70,19 @@ class LiveModel {
   // Makes the version before the last commit current again, as a new number. kFailedState where an update has
   // begun since then, where there was none before, or in the mode `in_place`.
   Result<Version> rollback();
+
+  // Where deltas find what they do not carry: a mirror that holds the current version's checkpoint. Commits
+  // of deltas alone and rollbacks keep it current; after any other commit it has to be replaced and attached
+  // again. Null: none. kBusy while an update is open.
+  Status attach_mirror(std::shared_ptr<Mirror> mirror);
+  std::shared_ptr<Mirror> mirror() const;
+
+  // Work for the time behind a commit, so that the next delta costs no more than its changes: brings the next
+  // slots up to the current version, by the last deltas' changes where those are known, else by copying, and
+  // puts those changes into the mirror. Ends the possibility of rollback. An update does it for the
+  // parameters that it touches where this was not called. Waits up to `reader_timeout` for readers of the
+  // version before; kBusy beyond that or while an update is open.
+  Status catch_up(std::chrono::milliseconds reader_timeout = std::chrono::milliseconds{30'000});
 
   // The first byte of a parameter's slot 0 or 1 (slot 1 is null in the mode `in_place`); constant for the
   // model's life.

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "liveweight/checkpoint.h"
+#include "liveweight/delta.h"
 #include "liveweight/error.h"
 #include "liveweight/live_model.h"
 #include "liveweight/model.h"
@@ -53,5 +54,24 @@ Result<std::unique_ptr<LiveModel>> load_model(const ModelDirectory& directory, c
 // options.verify_source). All or nothing; nothing is read again after commit.
 Result<UpdateReport> reload(LiveModel& model, const Checkpoint& checkpoint, const NameMap& names = {},
                             UpdateOptions options = {});
+
+// Puts that checkpoint, which the model's current version was loaded from, into the mirror and attaches it.
+// On disk it is copied: for the time behind a commit.
+Status mirror_checkpoint(LiveModel& model, std::shared_ptr<Mirror> mirror, const Checkpoint& checkpoint,
+                         const NameMap& names, const std::string& version);
+
+struct DeltaReport {
+  UpdateReport update;
+  std::string base_version, version;
+  uint64_t touched_units = 0;  // quantization units with a changed element; counted after the commit
+  double decode_seconds = 0;   // from files to positions and values
+  double verify_seconds = 0;   // checksums of whole tensors, where the format has them
+};
+
+// One update that brings what the delta changes; all it names must be tensors of the model. `version` is that
+// of the current weights (empty: not known): kStaleVersion where the delta applies on another. The encodings
+// xor and overwrite need the mirror, whatever they change. The update's label is the delta's version.
+Result<DeltaReport> reload_delta(LiveModel& model, const DeltaDirectory& delta, const std::string& version,
+                                 const NameMap& names = {}, UpdateOptions options = {});
 
 }  // namespace liveweight

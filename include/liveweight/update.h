@@ -12,6 +12,7 @@
 #include <string_view>
 #include <vector>
 
+#include "liveweight/delta.h"
 #include "liveweight/error.h"
 #include "liveweight/tensor.h"
 #include "liveweight/version.h"
@@ -22,6 +23,9 @@ struct UpdateOptions {
   // Checkpoint tensors, or modules ("model.layers.3", which means all below it), that the update will bring;
   // all else keeps its bytes and its parameter version. Empty: every tensor.
   std::vector<std::string> scope;
+  // Whether `put_delta` will be called. What is not in the scope, or without one does not come at all, then
+  // keeps its bytes and its parameter version.
+  bool deltas = false;
   std::optional<uint64_t> base_version;   // compare-and-set: refuse unless this is the current version
   std::string label;                      // of the new version
   std::optional<Digest> expected_digest;  // of the whole model after the update
@@ -44,8 +48,11 @@ struct UpdateReport {
   Version version;
   int64_t tensors = 0;  // checkpoint tensors that came
   uint64_t source_bytes = 0;
-  double stage_seconds = 0;    // quantizing into the next slots
-  double prepare_seconds = 0;  // proving that the update is whole
+  uint64_t changed_elements = 0;  // that deltas named
+  uint64_t whole_units = 0;       // quantized whole for them, as their scale might move
+  uint64_t mirror_bytes = 0;      // read from the mirror for those
+  double stage_seconds = 0;       // quantizing into the next slots
+  double prepare_seconds = 0;     // proving that the update is whole
   double commit_seconds = 0;
   double pause_us = 0;                      // during which no reader could pin
   uint64_t extra_peak_bytes = 0;            // next slots, buffers of partial units, scratch
@@ -70,6 +77,14 @@ class Update {
   // The same for data that stays where it is until commit or abort (a mapped file): nothing is copied, and
   // the work is shared out among all threads by `stage`.
   Status borrow(std::string_view name, const TensorView& tensor);
+
+  // Takes the elements of a tensor that change from the current version on; the others keep their values. For
+  // weights that are quantized here, or not at all. Only changed elements are quantized, and units whose
+  // scale may move; those are read whole from the model's mirror, and kFailedState where it has none of the
+  // current version (LiveModel::attach_mirror). What the delta's owner keeps alive is not copied. Errors name
+  // the tensor and the element: kInvalidArgument out of range or order, kDuplicateTensor twice, kNonFinite.
+  // kUnsupported in the mode in_place, which has no second slot.
+  Status put_delta(const TensorDelta& delta);
 
   // Quantizes what was borrowed. `prepare` does it where it was not called.
   Status stage();

@@ -1,7 +1,5 @@
 #include <fmt/format.h>
 
-#include <cstring>
-
 #include "live/update_state.h"
 #include "liveweight/live_model.h"
 
@@ -38,11 +36,22 @@ Status check_base(const LiveModel::Implementation& model, const UpdateOptions& o
                 fmt::format("the update is based on version {}, but the current one is {}",
                             *options.base_version, version.number));
   }
-  if (!options.scope.empty() && !current) {
+  if ((!options.scope.empty() || options.deltas) && !current) {
     return fail(ErrorCode::kFailedState,
                 "a partial update needs a version to start from, and the model has none");
   }
+  if (options.deltas && model.plan->mode() == CommitMode::kInPlace) {
+    return fail(ErrorCode::kUnsupported, "deltas: they need a second slot, which the mode in_place has not");
+  }
   return {};
+}
+
+Status settle_version(Mirror& mirror, uint64_t sequence) {
+  {
+    LW_ASSIGN(const auto hold, mirror.hold());
+    if (mirror.sequence() != sequence || !mirror.unsettled()) return {};
+  }
+  return mirror.settle();
 }
 
 }  // namespace
@@ -54,23 +63,35 @@ Result<Update> LiveModel::begin_update(UpdateOptions options) {
   const Snapshot::State* current = model.versions.current();
   LW_TRY(check_base(model, options, current));
   auto update = std::make_shared<Update::Implementation>(model, std::move(options));
-  LW_ASSIGN(update->coverage, Coverage::create(model.tables(), update->options.scope));
-  Touched touched = touched_by(model.tables(), *update->coverage);
-  update->touched = std::move(touched.any);
+  LW_ASSIGN(update->coverage,
+            Coverage::create(model.tables(), update->options.scope, update->options.deltas));
+  const Touched touched = touched_by(model.tables(), *update->coverage);
+  update->touched.resize(touched.any.size());
   update->base = current;
   // The slots to be written are the previous version's, and somebody may still be reading that.
   if (!model.versions.wait_for_readers(model.versions.other(), update->options.reader_timeout)) {
     return fail(ErrorCode::kBusy, "readers did not let go of the version before the current one in time");
   }
   model.previous_valid = false;
-  if (model.plan->mode() != CommitMode::kInPlace) {
-    for (const int32_t p : touched.partly) {
-      std::memcpy(model.next_slot(p), current->table.slots[p], model.plan->parameters()[p].format->bytes);
+  // With deltas a parameter is touched when something of it comes.
+  if (!update->options.deltas) {
+    for (const int32_t p : touched.partly) model.catch_up(p);
+    for (size_t p = 0; p < touched.any.size(); ++p) {
+      if (!touched.any[p]) continue;
+      update->touched[p] = true;
+      model.lags[p].forget();
     }
+  }
+  // What is still to be put into the mirror is: but the version that others are on the way to.
+  if (update->options.deltas && model.mirror && model.mirror_sequence == model.mirror->sequence()) {
+    LW_TRY(settle_version(*model.mirror, *model.mirror_sequence));
   }
   update->staging = std::make_unique<Staging>(
       model.tables(), [&model](int32_t p) { return model.next_slot(p); },
       update->options.staging_budget_bytes);
+  update->deltas = std::make_unique<DeltaStaging>(
+      model.tables(), [&model](int32_t p) { return model.next_slot(p); },
+      [&model](int32_t p) -> SlotLag& { return model.lags[p]; });
   model.update_open = true;
   return Update(std::move(update));
 }

@@ -34,11 +34,11 @@ Status check_held_together(const Plan::Implementation& plan, const std::vector<b
 
 }  // namespace
 
-Coverage::Coverage(const Plan::Implementation& plan, std::vector<bool> in_scope)
-    : plan_(plan), in_scope_(std::move(in_scope)), covered_(plan.sources.size()) {}
+Coverage::Coverage(const Plan::Implementation& plan, std::vector<bool> in_scope, bool optional)
+    : plan_(plan), in_scope_(std::move(in_scope)), optional_(optional), covered_(plan.sources.size()) {}
 
 Result<std::unique_ptr<Coverage>> Coverage::create(const Plan::Implementation& plan,
-                                                   const std::vector<std::string>& scope) {
+                                                   const std::vector<std::string>& scope, bool deltas) {
   std::vector<bool> in_scope(plan.sources.size(), scope.empty());
   for (const std::string& entry : scope) {
     bool used = false;
@@ -53,8 +53,8 @@ Result<std::unique_ptr<Coverage>> Coverage::create(const Plan::Implementation& p
   for (const Source& source : plan.sources) {
     if (source.alias_of >= 0 && in_scope[source.alias_of]) in_scope[plan.find_source(source.name)] = true;
   }
-  LW_TRY(check_held_together(plan, in_scope));
-  return std::unique_ptr<Coverage>(new Coverage(plan, std::move(in_scope)));
+  if (!deltas) LW_TRY(check_held_together(plan, in_scope));
+  return std::unique_ptr<Coverage>(new Coverage(plan, std::move(in_scope), deltas && scope.empty()));
 }
 
 Result<int32_t> Coverage::find(const std::string& name) const {
@@ -91,6 +91,19 @@ Status Coverage::add(int32_t source, const std::vector<Piece>& pieces) {
   return {};
 }
 
+Status Coverage::add_changes(int32_t source, uint64_t bytes) {
+  const Source& facts = plan_.sources[source];
+  std::lock_guard lock(lock_of(source));
+  const bool first = covered_[source].empty();
+  if (!first || !covered_[source].add(0, facts.rows * facts.cols)) {
+    return fail(ErrorCode::kDuplicateTensor, fmt::format("tensor {}: it came before", facts.name),
+                {facts.name});
+  }
+  ++tensors_;
+  source_bytes_ += bytes;
+  return {};
+}
+
 bool Coverage::complete(int32_t source) const {
   std::lock_guard lock(lock_of(source));
   return covered_[source].covers(0, plan_.sources[source].rows * plan_.sources[source].cols);
@@ -105,7 +118,8 @@ Status Coverage::require_all() const {
   std::vector<std::string> names, gaps;
   for (size_t i = 0; i < plan_.sources.size(); ++i) {
     const Source& source = plan_.sources[i];
-    if (!in_scope_[i] || (source.alias_of >= 0 && covered_[i].empty())) continue;
+    const bool may_miss = source.alias_of >= 0 || optional_;
+    if (!in_scope_[i] || (may_miss && covered_[i].empty())) continue;
     const auto gap = covered_[i].first_gap(source.rows * source.cols);
     if (!gap) continue;
     names.push_back(source.name);

@@ -17,9 +17,9 @@ namespace liveweight {
 class Coverage {
  public:
   // Errors name an entry of the scope that fits no tensor, or a tensor that cannot be updated without its
-  // fused sisters.
+  // fused sisters. With `deltas` it can, and an empty scope requires nothing.
   static Result<std::unique_ptr<Coverage>> create(const Plan::Implementation& plan,
-                                                  const std::vector<std::string>& scope);
+                                                  const std::vector<std::string>& scope, bool deltas = false);
 
   // The source of that name, or kUnknownTensor where the plan has none or the scope leaves it out.
   Result<int32_t> find(const std::string& name) const;
@@ -27,6 +27,9 @@ class Coverage {
 
   // kDuplicateTensor where any element of the pieces came before.
   Status add(int32_t source, const std::vector<Piece>& pieces);
+
+  // All of the tensor came, as that many bytes of changes. kDuplicateTensor where any of it came before.
+  Status add_changes(int32_t source, uint64_t bytes);
 
   bool complete(int32_t source) const;
   bool any(int32_t source) const;
@@ -37,11 +40,12 @@ class Coverage {
   Status require_all() const;
 
  private:
-  Coverage(const Plan::Implementation& plan, std::vector<bool> in_scope);
+  Coverage(const Plan::Implementation& plan, std::vector<bool> in_scope, bool optional);
   std::mutex& lock_of(int32_t source) const { return locks_[static_cast<size_t>(source) % locks_.size()]; }
 
   const Plan::Implementation& plan_;
   std::vector<bool> in_scope_;
+  const bool optional_;  // what does not come at all is not missing
   std::vector<IntervalSet> covered_;
   mutable std::array<std::mutex, 64> locks_;
   std::atomic<int64_t> tensors_{0};

@@ -43,6 +43,23 @@ std::byte* LiveModel::Implementation::next_slot(int32_t parameter) const {
   return slot(parameter, uses_first ? 1 : 0);
 }
 
+void LiveModel::Implementation::catch_up(int32_t parameter) {
+  const Snapshot::State* current = versions.current();
+  if (!current || plan->mode() == CommitMode::kInPlace || lags[parameter].none()) return;
+  copy_lag(tables(), parameter, lags[parameter], current->table.slots[parameter], next_slot(parameter));
+  lags[parameter].clear();
+}
+
+// With its own commit the mirror goes back; one that it did not follow left it where the model returns to.
+void LiveModel::Implementation::mirror_back() {
+  std::swap(mirror_sequence, previous_mirror_sequence);
+  if (!mirror || !last_was_delta) return;
+  last_was_delta = false;
+  mirror_sequence.reset();
+  previous_mirror_sequence.reset();
+  if (mirror->revert()) mirror_sequence = mirror->sequence();
+}
+
 void LiveModel::Implementation::swap_slots(const std::vector<int32_t>& parameters) const {
   constexpr uint64_t kChunk = 1 << 20;
   std::vector<SwapChunk> chunks;
@@ -69,6 +86,7 @@ Result<std::unique_ptr<LiveModel>> LiveModel::create(std::shared_ptr<const Plan>
     bytes += (parameter.format->bytes + kSlotAlignment - 1) / kSlotAlignment * kSlotAlignment;
   }
   state.plan = std::move(plan);
+  state.lags.resize(state.plan->parameters().size());
   const int slots = state.plan->mode() == CommitMode::kInPlace ? 1 : 2;
   for (int i = 0; i < slots; ++i) {
     LW_ASSIGN(state.arenas[i], Buffer::allocate(bytes));
@@ -102,6 +120,33 @@ const std::byte* LiveModel::slot_address(int64_t parameter, int slot) const {
   return implementation_->slot(static_cast<int32_t>(parameter), slot);
 }
 
+Status LiveModel::attach_mirror(std::shared_ptr<Mirror> mirror) {
+  std::lock_guard lock(implementation_->mutex);
+  if (implementation_->update_open) return fail(ErrorCode::kBusy, "attach_mirror: an update is open");
+  implementation_->mirror = std::move(mirror);
+  implementation_->mirror_sequence.reset();
+  if (implementation_->mirror) implementation_->mirror_sequence = implementation_->mirror->sequence();
+  implementation_->last_was_delta = false;
+  return {};
+}
+
+std::shared_ptr<Mirror> LiveModel::mirror() const {
+  std::lock_guard lock(implementation_->mutex);
+  return implementation_->mirror;
+}
+
+Status LiveModel::catch_up(std::chrono::milliseconds reader_timeout) {
+  Implementation& state = *implementation_;
+  std::lock_guard lock(state.mutex);
+  if (state.update_open) return fail(ErrorCode::kBusy, "catch_up: an update is open");
+  if (!state.versions.wait_for_readers(state.versions.other(), reader_timeout)) {
+    return fail(ErrorCode::kBusy, "catch_up: readers did not let go of the version before the current one");
+  }
+  state.previous_valid = false;
+  for (int32_t p = 0; p < static_cast<int32_t>(state.lags.size()); ++p) state.catch_up(p);
+  return state.mirror && !state.mirror->empty() ? state.mirror->settle() : Status{};
+}
+
 Result<Version> LiveModel::rollback() {
   Implementation& state = *implementation_;
   std::lock_guard lock(state.mutex);
@@ -120,6 +165,7 @@ Result<Version> LiveModel::rollback() {
   state.versions.set_label(previous, state.versions.next_number(), previous.label);
   state.versions.publish(&previous);
   if (copies) state.versions.open_gate();
+  state.mirror_back();
   return state.versions.version_of(&previous);
 }
 

@@ -3,10 +3,12 @@
 
 #include <atomic>
 #include <mutex>
+#include <optional>
 #include <vector>
 
 #include "base/memory.h"
 #include "live/plan_tables.h"
+#include "live/slot_lag.h"
 #include "live/versions.h"
 
 namespace liveweight {
@@ -21,6 +23,11 @@ struct LiveModel::Implementation {
   bool update_open = false;
   bool previous_valid = false;        // the version before the last commit can come back
   std::vector<int32_t> last_touched;  // parameters that the last commit wrote
+  std::vector<SlotLag> lags;          // by parameter; none in the mode in_place
+  std::shared_ptr<Mirror> mirror;
+  // The mirror's state that is the current version's checkpoint, and the one before the last commit.
+  std::optional<uint64_t> mirror_sequence, previous_mirror_sequence;
+  bool last_was_delta = false;  // the mirror went with the last commit
 
   const Plan::Implementation& tables() const { return plan->implementation(); }
   std::byte* slot(int32_t parameter, int index) const {
@@ -30,6 +37,12 @@ struct LiveModel::Implementation {
   // The slot that the current version does not use.
   std::byte* next_slot(int32_t parameter) const;
   uint64_t next_slot_bytes() const { return arenas[1].size(); }
+
+  // Makes the next slot of a parameter equal to the current one.
+  void catch_up(int32_t parameter);
+
+  // After a rollback.
+  void mirror_back();
 
   // Exchanges the bytes of both slots of those parameters; the gate must be shut.
   void swap_slots(const std::vector<int32_t>& parameters) const;

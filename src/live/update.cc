@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstring>
 #include <optional>
+#include <utility>
 
 #include "live/coverage.h"
 #include "live/digest_table.h"
@@ -55,6 +56,10 @@ Status Update::borrow(std::string_view name, const TensorView& tensor) {
                                [&](const Source& source) { return whole_pieces(source, tensor); });
 }
 
+Status Update::put_delta(const TensorDelta& delta) {
+  return implementation_->take_delta(delta);
+}
+
 Status Update::stage() {
   return implementation_->stage();
 }
@@ -84,6 +89,7 @@ Status Update::Implementation::take_pieces(const std::string& name, bool borrowe
   const Source& source = model.tables().sources[index];
   LW_ASSIGN(const std::vector<Piece> pieces, pieces_of(source));
   LW_TRY(coverage->add(index, pieces));
+  touch(index, false);
   for (const Piece& piece : pieces) {
     if (piece.rows == 0 || piece.cols == 0) continue;
     if (source.alias_of >= 0) {
@@ -134,7 +140,8 @@ Status Update::Implementation::stage_now() {
   }
   // In place there is no second slot: borrowed tensors are written only after everything was proved.
   if (model.plan->mode() == CommitMode::kInPlace) return {};
-  return staging->run();
+  LW_TRY(staging->run());
+  return deltas->tensors() == 0 ? Status{} : stage_deltas();
 }
 
 Status Update::Implementation::prepare() {
@@ -142,6 +149,7 @@ Status Update::Implementation::prepare() {
   if (prepared) return {};
   // Cheap proofs first: what is missing should not cost a pass over the rest.
   if (Status status = coverage->require_all(); !status) return fail_with(std::move(status).error());
+  if (Status status = check_whole_matrices(); !status) return fail_with(std::move(status).error());
   LW_TRY(stage());
   const auto start = Clock::now();
   Status status = prove();
@@ -183,6 +191,7 @@ Status Update::Implementation::verify_source() const {
 
 Result<UpdateReport> Update::Implementation::commit() {
   LW_TRY(prepare());
+  if (Status status = record_in_mirror(); !status) return tl::unexpected(fail_with(status.error()).error());
   const auto start = Clock::now();
   std::unique_lock lock(model.mutex);
   Status status = model.plan->mode() == CommitMode::kFlip ? commit_flip() : commit_fenced();
@@ -191,6 +200,9 @@ Result<UpdateReport> Update::Implementation::commit() {
   report.commit_seconds = seconds_since(start);
   report.tensors = coverage->tensors();
   report.source_bytes = coverage->source_bytes();
+  report.changed_elements = deltas->counts().changed_elements;
+  report.whole_units = deltas->counts().units;
+  report.mirror_bytes = deltas->counts().mirror_bytes;
   report.extra_peak_bytes = model.next_slot_bytes() + staging->peak_bytes();
   const uint64_t budget = staging->peak_bytes() > 0 ? options.staging_budget_bytes : 0;
   report.predicted_extra_peak_bytes = model.plan->extra_peak_bytes() + budget;
@@ -251,6 +263,11 @@ void Update::Implementation::finish_commit(const Snapshot::State& next, bool can
   report.version = model.versions.version_of(&next);
   model.previous_valid = can_roll_back;
   model.last_touched = touched_list();
+  model.last_was_delta = mirror_recorded.has_value();
+  model.previous_mirror_sequence = std::exchange(model.mirror_sequence, mirror_recorded);
+  for (const int32_t p : model.last_touched) {
+    model.lags[p].shorten(model.plan->parameters()[p].format->bytes);
+  }
 }
 
 std::vector<int32_t> Update::Implementation::touched_list() const {
@@ -280,6 +297,10 @@ void Update::Implementation::close() {
   closed = true;
   open_fence();
   model.update_open = false;
+  if (mirror_recorded && !committed) {
+    model.mirror_sequence.reset();
+    if (model.mirror->revert()) model.mirror_sequence = model.mirror->sequence();
+  }
   std::lock_guard error_lock(error_mutex);
   if (!error) {
     error = Error{committed ? ErrorCode::kFailedState : ErrorCode::kAborted,

@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "live/coverage.h"
+#include "live/delta_staging.h"
 #include "live/model_state.h"
 #include "live/staging.h"
 #include "liveweight/update.h"
@@ -26,10 +27,14 @@ struct Update::Implementation {
   const Snapshot::State* base = nullptr;  // the version that the update started from; null for the first
   std::unique_ptr<Coverage> coverage;
   std::unique_ptr<Staging> staging;
+  std::unique_ptr<DeltaStaging> deltas;
+  std::mutex touch_mutex;     // of `touched` and the model's lags, until `stage`
   std::vector<bool> touched;  // parameters that the update writes
   UpdateReport report;
   std::atomic<bool> prepared{false};
   bool aliases_settled = false;
+  bool deltas_staged = false;
+  std::optional<uint64_t> mirror_recorded;  // the mirror's state that is this update's version
   bool committed = false;
   bool closed = false;
   std::mutex fence_mutex;
@@ -39,6 +44,7 @@ struct Update::Implementation {
   std::optional<Error> error;
 
   Status take(std::string_view name, bool borrowed, const PiecesOf& pieces_of);
+  Status take_delta(const TensorDelta& delta);
   Status stage();
   Status prepare();
   Result<UpdateReport> commit();
@@ -46,9 +52,18 @@ struct Update::Implementation {
 
  private:
   Status take_pieces(const std::string& name, bool borrowed, const PiecesOf& pieces_of);
+  Status queue_delta(const TensorDelta& delta);
+  // Before the first write to the parameters of a source: their next slots hold the current version where
+  // deltas may come.
+  void touch(int32_t source, bool changes_only);
   Status fence_in_place();
   void open_fence();
   Status stage_now();
+  Status stage_deltas();
+  Status check_whole_matrices() const;
+  // Whether the mirror is at the current version, or where another process has put it on the way to this one.
+  Status check_mirror() const;
+  Status record_in_mirror();
   Status prove();
   Status verify_source() const;
   Status commit_flip();

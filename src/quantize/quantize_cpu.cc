@@ -7,6 +7,7 @@
 // Highway wants its own header after the one above.
 #include <hwy/highway.h>
 
+#include "quantize/element_batch.h"
 #include "quantize/quantize.h"
 
 #if HWY_TARGET == HWY_SCALAR || HWY_TARGET == HWY_EMU128
@@ -20,10 +21,15 @@ std::optional<QuantizeFault> quantize_box_on(const SourceBox& box, const SlotReg
 AmaxResult absolute_maximum_on(const SourceBox& box) {
   return absolute_maximum_reference(box);
 }
+
+void encode_elements_on(const ElementRule& rule, ElementBatch& batch, int64_t count) {
+  encode_elements_reference(rule, batch, count);
+}
 }  // namespace HWY_NAMESPACE
 }  // namespace liveweight
 #else
 #include "quantize/box-inl.h"
+#include "quantize/element_batch-inl.h"
 #endif
 
 #if HWY_ONCE
@@ -31,6 +37,7 @@ namespace liveweight {
 
 HWY_EXPORT(quantize_box_on);
 HWY_EXPORT(absolute_maximum_on);
+HWY_EXPORT(encode_elements_on);
 
 std::optional<QuantizeFault> quantize_box(const SourceBox& box, const SlotRegion& region,
                                           const TensorUnit& unit) {
@@ -39,6 +46,10 @@ std::optional<QuantizeFault> quantize_box(const SourceBox& box, const SlotRegion
 
 AmaxResult absolute_maximum(const SourceBox& box) {
   return HWY_DYNAMIC_DISPATCH(absolute_maximum_on)(box);
+}
+
+void encode_elements(const ElementRule& rule, ElementBatch& batch, int64_t count) {
+  HWY_DYNAMIC_DISPATCH(encode_elements_on)(rule, batch, count);
 }
 
 const char* quantize_target() {

@@ -1,0 +1,79 @@
+// The current high-precision checkpoint on the host, kept current by deltas: where a delta looks up what it
+// does not carry. Its bytes are mapped, so they cost memory only where they are read.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "liveweight/checkpoint.h"
+#include "liveweight/delta.h"
+#include "liveweight/error.h"
+
+namespace liveweight {
+
+// From a checkpoint's names to the model's.
+using TensorNames = std::function<Result<std::string>(std::string_view)>;
+
+// One thread at a time may use it, but `find` may run beside other finds.
+class Mirror {
+ public:
+  // Of the checkpoint's own files, mapped privately: they stay as they are, pages that change take memory,
+  // and nothing outlives the process.
+  static Result<std::shared_ptr<Mirror>> in_memory(const Checkpoint& checkpoint, const TensorNames& names);
+
+  // A mirror on disk (docs/formats-mirror.md), made where there is none; empty until the first `replace`.
+  // Whatever instant its last writer was killed at, it is at that one's last version or at the one before.
+  // The parts that the log speaks of are compared with their checksums: kDigestMismatch names the tensor.
+  // Several processes may hold it; changes exclude one another by a lock.
+  static Result<std::shared_ptr<Mirror>> open(const std::filesystem::path& directory);
+  ~Mirror();
+  Mirror(const Mirror&) = delete;
+  Mirror& operator=(const Mirror&) = delete;
+
+  bool empty() const;
+  // Grows by one with every change, whoever makes it; 0 where it is empty.
+  uint64_t sequence() const;
+  // All of it as a checkpoint, on disk only; settle first. It changes with the mirror.
+  Result<Checkpoint> checkpoint() const;
+  const std::string& version() const;             // the label of the last change
+  std::vector<CheckpointTensor> tensors() const;  // in the order of their names; as `find` gives them
+
+  // Holds that checkpoint from now on. On disk it is copied, so call it behind a commit.
+  Status replace(const Checkpoint& checkpoint, const TensorNames& names, std::string version);
+
+  // A tensor's bytes, without what `record` noted and `settle` has not put in. Null data where there is none
+  // of that name.
+  TensorView find(const std::string& name) const;
+
+  // Whether `find` gives the values that the last change overwrites: nothing of it is settled yet.
+  bool has_previous_values() const;
+  bool unsettled() const;
+
+  // Notes what the next version changes, in time proportional to the changes; on disk when it returns.
+  // kUnknownTensor, kWrongShape or kWrongDtype where a delta is not of a tensor here; kStaleVersion where the
+  // last change is not `base`, unless another process noted the same version already.
+  Status record(std::vector<TensorDelta> deltas, std::string version, uint64_t base);
+  // Puts all that was noted into the bytes: for the time behind a commit.
+  Status settle();
+  // Notes the values before the last change of this process as a change of its own, of the label before it.
+  // kFailedState after `replace`, and where it was taken back already.
+  Status revert();
+
+  // Sees what other processes noted since, and keeps them from changing the bytes while what it returns
+  // lives. No other call but `find` and those that only tell may come in that time.
+  Result<std::shared_ptr<void>> hold();
+  // Compares every part with its checksum. kDigestMismatch names the tensor.
+  Status verify() const;
+
+ private:
+  struct State;
+  explicit Mirror(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace liveweight

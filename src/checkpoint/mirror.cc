@@ -1,0 +1,320 @@
+#include "liveweight/mirror.h"
+
+#include <fmt/format.h>
+
+#include <optional>
+
+#include "checkpoint/mirror_files.h"
+#include "checkpoint/part_sums.h"
+
+namespace liveweight {
+namespace {
+
+constexpr uint64_t kShortestLog = uint64_t{1} << 20;
+constexpr uint64_t kLogShare = 16;  // of the weights' bytes, from which on a log is begun anew
+
+}  // namespace
+
+struct Mirror::State {
+  std::optional<MirrorContent> content;
+  uint64_t sequence = 0;
+  std::string version;
+  std::optional<MirrorChange> pending;               // noted, not yet in the bytes
+  std::optional<std::vector<TensorDelta>> previous;  // what the last change overwrote
+  std::string previous_version;
+
+  // On disk only.
+  std::optional<MirrorFiles> files;
+  FileMapping sums_file;
+  uint64_t log_bytes = 0;
+  uint64_t log_identity = 0;  // of the file that this state was read from, and its length; 0: none
+  std::string boot = boot_of_machine();
+
+  std::span<uint64_t> sums() const {
+    return {reinterpret_cast<uint64_t*>(sums_file.bytes().data()),
+            sums_file.bytes().size() / sizeof(uint64_t)};
+  }
+
+  Status map_generation() {
+    LW_ASSIGN(const Checkpoint checkpoint, Checkpoint::open_file(files->weights()));
+    const auto same = [](std::string_view name) -> Result<std::string> { return std::string(name); };
+    LW_ASSIGN(content, MirrorContent::map(checkpoint, same, FileMapping::Sharing::kShared));
+    LW_ASSIGN(sums_file, FileMapping::open(files->sums(), FileMapping::Sharing::kShared));
+    if (sums().size() == content->parts) return {};
+    return fail(ErrorCode::kBadCheckpoint,
+                fmt::format("{}: expected {} checksums, got {}", files->sums().string(), content->parts,
+                            sums().size()),
+                {files->sums().string()});
+  }
+
+  // Brings this up to what is on disk. Holding the lock alone (`may_write`), also repeats what was cut short.
+  Status read(bool may_write) {
+    LW_ASSIGN(const std::string current, files->current());
+    if (current.empty()) return {};
+    if (current != files->generation()) {
+      files->select(current);
+      LW_TRY(map_generation());
+      log_identity = {};
+    }
+    if (log_identity != 0 && log_identity == identity_of_log(files->log(), log_bytes)) return {};
+    LW_ASSIGN(MirrorLogContent log, read_mirror_log(files->log()));
+    for (MirrorChange& change : log.changes) LW_TRY(content->complete(change.deltas));
+    set_log_bytes(log.bytes);
+    const uint64_t last = log.changes.empty() ? log.sequence : log.changes.back().sequence;
+    if (last != sequence) previous.reset();
+    sequence = last;
+    version = log.changes.empty() ? log.version : log.changes.back().version;
+    pending.reset();
+    if (may_write) LW_TRY(repeat(log));
+    if (!log.changes.empty() && log.changes.back().settled_in != boot)
+      pending = std::move(log.changes.back());
+    return {};
+  }
+
+  // Changes whose bytes may not all have arrived are put in again, in order; their sums are in the log. Then
+  // the parts that the log speaks of must be what it says.
+  Status repeat(MirrorLogContent& log) {
+    size_t first = log.changes.size();
+    while (first > 0 && log.changes[first - 1].settled_in != boot) --first;
+    // A change without sums is the last, and nothing was written for it.
+    for (size_t i = first; i < log.changes.size() && log.changes[i].has_sums; ++i) {
+      MirrorChange& change = log.changes[i];
+      content->put(change.deltas);
+      LW_TRY(store_sums(change));
+      change.settled_in = boot;
+      if (i + 1 == log.changes.size()) LW_TRY(append(append_settled, change));
+    }
+    std::vector<uint64_t> parts;
+    for (const MirrorChange& change : log.changes) {
+      for (const auto& [part, sum] : change.sums) parts.push_back(part);
+    }
+    return verify(parts);
+  }
+
+  Status store_sums(const MirrorChange& change) const {
+    for (const auto& [part, sum] : change.sums) {
+      if (part >= sums().size()) {
+        return fail(ErrorCode::kBadCheckpoint,
+                    fmt::format("{}: part {} of {}", files->log().string(), part, sums().size()),
+                    {files->log().string()});
+      }
+      sums()[part] = sum;
+    }
+    return {};
+  }
+
+  Status verify(std::span<const uint64_t> parts) const {
+    for (const uint64_t part : parts) {
+      for (const auto& [name, tensor] : content->tensors) {
+        if (part < tensor.first_part || part - tensor.first_part >= part_count(tensor.bytes.size())) continue;
+        const uint64_t local = part - tensor.first_part;
+        if (sum_of_part(tensor.bytes, tensor.first_part, local) == sums()[part]) break;
+        return fail(ErrorCode::kDigestMismatch,
+                    fmt::format("{}: tensor {}: its part {} is not what its checksum says; remove the mirror "
+                                "and make it anew",
+                                files->weights().string(), name, local),
+                    {name});
+      }
+    }
+    return {};
+  }
+
+  // Sums first, on disk before any byte changes: from then on the change can be repeated.
+  Status settle() {
+    if (!pending) return {};
+    MirrorChange change = std::move(*pending);
+    pending.reset();
+    previous.reset();
+    bool repeated = false;
+    if (files && !change.has_sums) {
+      LW_TRY(sum_up(change));
+      LW_TRY(append(append_sums, change));
+    } else if (change.has_sums) {
+      repeated = true;  // its writer was cut short: some of its values are there
+    }
+    if (!repeated) previous = content->before(change.deltas);
+    content->put(change.deltas);
+    if (!files) return {};
+    LW_TRY(store_sums(change));
+    change.settled_in = boot;
+    LW_TRY(append(append_settled, change));
+    return shorten_log();
+  }
+
+  Status sum_up(MirrorChange& change) const {
+    std::vector<uint64_t> next(sums().begin(), sums().end()), touched;
+    for (const TensorDelta& delta : change.deltas) {
+      const MirrorTensor& tensor = content->tensors.at(delta.name);
+      add_change(tensor.bytes, tensor.first_part, delta, next, touched);
+    }
+    for (const uint64_t part : touched) change.sums.emplace_back(part, next[part]);
+    change.has_sums = true;
+    return {};
+  }
+
+  Status shorten_log() {
+    uint64_t bytes = 0;
+    for (const FileMapping& file : content->files) bytes += file.bytes().size();
+    if (log_bytes < std::max(kShortestLog, bytes / kLogShare)) return {};
+    for (const FileMapping& file : content->files) LW_TRY(file.sync(files->weights()));
+    LW_TRY(sums_file.sync(files->sums()));
+    LW_ASSIGN(const uint64_t begun, begin_mirror_log(files->log(), sequence, version));
+    set_log_bytes(begun);
+    return {};
+  }
+
+  void set_log_bytes(uint64_t bytes) {
+    log_bytes = bytes;
+    log_identity = identity_of_log(files->log(), bytes);
+  }
+
+  template <typename Append>
+  Status append(const Append& record, const MirrorChange& change) {
+    LW_ASSIGN(const uint64_t bytes, record(files->log(), log_bytes, change));
+    set_log_bytes(bytes);
+    return {};
+  }
+
+  Result<std::optional<FileLock>> lock(FileLock::Kind kind) const {
+    if (!files) return std::optional<FileLock>();
+    LW_ASSIGN(FileLock taken, FileLock::take(files->lock(), kind));
+    return std::optional<FileLock>(std::move(taken));
+  }
+};
+
+Mirror::Mirror(std::unique_ptr<State> state) : state_(std::move(state)) {}
+Mirror::~Mirror() = default;
+
+Result<std::shared_ptr<Mirror>> Mirror::in_memory(const Checkpoint& checkpoint, const TensorNames& names) {
+  auto mirror = std::shared_ptr<Mirror>(new Mirror(std::make_unique<State>()));
+  LW_TRY(mirror->replace(checkpoint, names, ""));
+  return mirror;
+}
+
+Result<std::shared_ptr<Mirror>> Mirror::open(const std::filesystem::path& directory) {
+  auto mirror = std::shared_ptr<Mirror>(new Mirror(std::make_unique<State>()));
+  State& state = *mirror->state_;
+  state.files.emplace(directory);
+  LW_TRY(state.files->create());
+  LW_TRY(state.files->current());
+  LW_ASSIGN(const auto lock, state.lock(FileLock::Kind::kExclusive));
+  LW_TRY(state.read(true));
+  return mirror;
+}
+
+bool Mirror::empty() const {
+  return !state_->content;
+}
+uint64_t Mirror::sequence() const {
+  return state_->sequence;
+}
+const std::string& Mirror::version() const {
+  return state_->version;
+}
+bool Mirror::has_previous_values() const {
+  return state_->pending && !state_->pending->has_sums;
+}
+
+bool Mirror::unsettled() const {
+  return state_->pending.has_value();
+}
+
+std::vector<CheckpointTensor> Mirror::tensors() const {
+  std::vector<CheckpointTensor> all;
+  if (empty()) return all;
+  for (const auto& [name, tensor] : state_->content->tensors) all.push_back({name, tensor.view(), ""});
+  return all;
+}
+
+Result<Checkpoint> Mirror::checkpoint() const {
+  if (state_->files && !empty()) return Checkpoint::open_file(state_->files->weights());
+  return fail(ErrorCode::kFailedState, "the mirror is not on disk, or empty");
+}
+
+TensorView Mirror::find(const std::string& name) const {
+  if (empty()) return {};
+  const auto found = state_->content->tensors.find(name);
+  return found == state_->content->tensors.end() ? TensorView{} : found->second.view();
+}
+
+Status Mirror::replace(const Checkpoint& checkpoint, const TensorNames& names, std::string version) {
+  State& state = *state_;
+  LW_ASSIGN(const auto lock, state.lock(FileLock::Kind::kExclusive));
+  if (state.files) {
+    LW_TRY(state.read(true));
+    LW_TRY(state.files->write(checkpoint, names, state.sequence + 1, version));
+    LW_TRY(state.map_generation());
+    LW_ASSIGN(const MirrorLogContent log, read_mirror_log(state.files->log()));
+    state.set_log_bytes(log.bytes);
+  } else {
+    LW_ASSIGN(state.content, MirrorContent::map(checkpoint, names, FileMapping::Sharing::kPrivate));
+  }
+  ++state.sequence;
+  state.version = std::move(version);
+  state.pending.reset();
+  state.previous.reset();
+  return {};
+}
+
+Status Mirror::record(std::vector<TensorDelta> deltas, std::string version, uint64_t base) {
+  State& state = *state_;
+  LW_ASSIGN(const auto lock, state.lock(FileLock::Kind::kExclusive));
+  if (state.files) LW_TRY(state.read(true));
+  if (empty()) return fail(ErrorCode::kFailedState, "the mirror is empty");
+  if (state.sequence == base + 1 && !version.empty() && state.version == version) return {};
+  if (state.sequence != base) {
+    return fail(ErrorCode::kStaleVersion,
+                fmt::format("the change is of the mirror's state {}, which is at {} (version {}) now", base,
+                            state.sequence, state.version));
+  }
+  LW_TRY(state.content->check(deltas));
+  LW_TRY(state.settle());
+  MirrorChange change{state.sequence + 1, std::move(version), std::move(deltas), {}, false, {}};
+  if (state.files) LW_TRY(state.append(append_change, change));
+  state.previous.reset();
+  state.previous_version = std::exchange(state.version, change.version);
+  state.sequence = change.sequence;
+  state.pending = std::move(change);
+  return {};
+}
+
+Status Mirror::settle() {
+  LW_ASSIGN(const auto lock, state_->lock(FileLock::Kind::kExclusive));
+  if (state_->files) LW_TRY(state_->read(true));
+  return state_->settle();
+}
+
+Status Mirror::revert() {
+  LW_TRY(settle());
+  if (!state_->previous) {
+    return fail(ErrorCode::kFailedState, "the mirror does not have the version before its own");
+  }
+  const std::vector<TensorDelta> previous = std::move(*state_->previous);
+  state_->previous.reset();
+  LW_TRY(record(previous, state_->previous_version, state_->sequence));
+  // A change that takes back is not taken back.
+  LW_TRY(settle());
+  state_->previous.reset();
+  return {};
+}
+
+Result<std::shared_ptr<void>> Mirror::hold() {
+  if (!state_->files) return std::shared_ptr<void>();
+  LW_ASSIGN(FileLock lock, FileLock::take(state_->files->lock(), FileLock::Kind::kShared));
+  LW_TRY(state_->read(false));
+  return std::make_shared<FileLock>(std::move(lock));
+}
+
+Status Mirror::verify() const {
+  const State& state = *state_;
+  if (!state.files || empty()) return {};
+  LW_ASSIGN(const auto lock, state.lock(FileLock::Kind::kExclusive));
+  std::vector<uint64_t> parts(state.content->parts);
+  const std::vector<uint64_t> now = sums_of(*state.content);
+  for (uint64_t part = 0; part < now.size(); ++part) {
+    if (now[part] != state.sums()[part]) return state.verify(std::span(&part, 1));
+  }
+  return {};
+}
+
+}  // namespace liveweight

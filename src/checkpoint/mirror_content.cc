@@ -1,0 +1,139 @@
+#include "checkpoint/mirror_content.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include <cstring>
+#include <utility>
+
+#include "checkpoint/file.h"
+#include "checkpoint/part_sums.h"
+
+namespace liveweight {
+
+Result<FileMapping> FileMapping::open(const std::filesystem::path& path, Sharing sharing) {
+  const bool shared = sharing == Sharing::kShared;
+  const FileDescriptor file(::open(path.c_str(), (shared ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NONBLOCK));
+  if (file.get() < 0) return io_error(path, "open");
+  struct stat facts {};
+  if (fstat(file.get(), &facts) != 0) return io_error(path, "stat");
+  if (!S_ISREG(facts.st_mode))
+    return fail(ErrorCode::kIo, fmt::format("{}: expected a regular file", path.string()), {path.string()});
+  FileMapping mapping;
+  mapping.bytes_ = static_cast<uint64_t>(facts.st_size);
+  if (mapping.bytes_ == 0) return mapping;
+  void* data =
+      mmap(nullptr, mapping.bytes_, PROT_READ | PROT_WRITE, shared ? MAP_SHARED : MAP_PRIVATE, file.get(), 0);
+  if (data == MAP_FAILED) return io_error(path, "map");
+  mapping.data_ = static_cast<std::byte*>(data);
+  return mapping;
+}
+
+FileMapping::FileMapping(FileMapping&& other) noexcept
+    : data_(std::exchange(other.data_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
+
+FileMapping& FileMapping::operator=(FileMapping&& other) noexcept {
+  std::swap(data_, other.data_);
+  std::swap(bytes_, other.bytes_);
+  return *this;
+}
+
+FileMapping::~FileMapping() {
+  if (data_) munmap(data_, bytes_);
+}
+
+Status FileMapping::sync(const std::filesystem::path& path) const {
+  if (data_ && msync(data_, bytes_, MS_SYNC) != 0) return io_error(path, "sync");
+  return {};
+}
+
+Result<MirrorContent> MirrorContent::map(const Checkpoint& checkpoint, const TensorNames& names,
+                                         FileMapping::Sharing sharing) {
+  MirrorContent content;
+  for (const std::string& file : checkpoint.file_names()) {
+    LW_ASSIGN(FileMapping mapping, FileMapping::open(checkpoint.directory() / file, sharing));
+    const auto bytes = mapping.bytes();
+    LW_ASSIGN(const SafetensorsHeader header, parse_safetensors_header(bytes, bytes.size(), file));
+    for (const SafetensorsEntry& entry : header.tensors) {
+      if (!checkpoint.find(entry.name)) continue;
+      LW_ASSIGN(std::string name, names(entry.name));
+      content.tensors[std::move(name)] = {
+          entry.dtype, entry.shape, bytes.subspan(header.data_begin + entry.begin, entry.end - entry.begin),
+          0};
+    }
+    content.files.push_back(std::move(mapping));
+  }
+  LW_TRY(checkpoint.check_unchanged());
+  for (auto& [name, tensor] : content.tensors) {
+    tensor.first_part = content.parts;
+    content.parts += part_count(tensor.bytes.size());
+  }
+  return content;
+}
+
+Status MirrorContent::check(const std::vector<TensorDelta>& deltas) const {
+  for (const TensorDelta& delta : deltas) {
+    const auto found = tensors.find(delta.name);
+    if (found == tensors.end()) {
+      return fail(ErrorCode::kUnknownTensor, fmt::format("tensor {} is not in the mirror", delta.name),
+                  {delta.name});
+    }
+    const MirrorTensor& tensor = found->second;
+    if (tensor.dtype == delta.dtype && tensor.shape == delta.shape) continue;
+    return fail(tensor.dtype == delta.dtype ? ErrorCode::kWrongShape : ErrorCode::kWrongDtype,
+                fmt::format("tensor {}: expected {} {} as in the mirror, got {} {}", delta.name,
+                            to_string(tensor.dtype), to_string(tensor.shape), to_string(delta.dtype),
+                            to_string(delta.shape)),
+                {delta.name});
+  }
+  return {};
+}
+
+Status MirrorContent::complete(std::vector<TensorDelta>& deltas) const {
+  for (TensorDelta& delta : deltas) {
+    const auto found = tensors.find(delta.name);
+    bool fits = found != tensors.end();
+    if (fits) {
+      const MirrorTensor& tensor = found->second;
+      delta.dtype = tensor.dtype;
+      delta.shape = tensor.shape;
+      const auto cell = static_cast<uint64_t>(cell_bytes(tensor.dtype));
+      fits =
+          delta.values.size() == delta.positions.size() * cell &&
+          (delta.positions.empty() || (delta.positions.back() + uint64_t{1}) * cell <= tensor.bytes.size());
+    }
+    if (fits) continue;
+    return fail(ErrorCode::kBadCheckpoint,
+                fmt::format("the mirror's log changes tensor {}, which does not fit", delta.name),
+                {delta.name});
+  }
+  return {};
+}
+
+void MirrorContent::put(const std::vector<TensorDelta>& deltas) {
+  for (const TensorDelta& delta : deltas) patch(delta, tensors.at(delta.name).bytes);
+}
+
+std::vector<TensorDelta> MirrorContent::before(const std::vector<TensorDelta>& deltas) const {
+  struct Owner {
+    std::shared_ptr<const void> positions;
+    std::vector<std::byte> values;
+  };
+  std::vector<TensorDelta> all = deltas;
+  for (TensorDelta& delta : all) {
+    const auto cell = static_cast<size_t>(cell_bytes(delta.dtype));
+    const auto owner =
+        std::make_shared<Owner>(Owner{delta.owner, std::vector<std::byte>(delta.values.size())});
+    const std::byte* from = tensors.at(delta.name).bytes.data();
+    for (size_t i = 0; i < delta.positions.size(); ++i) {
+      std::memcpy(owner->values.data() + i * cell, from + delta.positions[i] * cell, cell);
+    }
+    delta.values = owner->values;
+    delta.owner = owner;
+  }
+  return all;
+}
+
+}  // namespace liveweight

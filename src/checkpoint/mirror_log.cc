@@ -1,0 +1,250 @@
+#include "checkpoint/mirror_log.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <memory>
+
+#include "base/hash.h"
+#include "checkpoint/write.h"
+
+namespace liveweight {
+namespace {
+
+enum class RecordType : uint64_t { kBegin = 0x4247524f5252494d, kChange = 1, kSums = 2, kSettled = 3 };
+
+// Before each record's payload.
+struct RecordHead {
+  uint64_t type = 0;
+  uint64_t bytes = 0;
+  std::array<uint8_t, 16> checksum{};  // of type, bytes and payload
+};
+
+using Bytes = std::string;
+
+void put(Bytes& out, const void* data, size_t bytes) {
+  out.append(static_cast<const char*>(data), bytes);
+}
+
+void put_number(Bytes& out, uint64_t number) {
+  put(out, &number, sizeof number);
+}
+
+void put_text(Bytes& out, const std::string& text) {
+  put_number(out, text.size());
+  put(out, text.data(), text.size());
+}
+
+std::array<uint8_t, 16> checksum_of(RecordType type, std::span<const std::byte> payload) {
+  Hasher hasher;
+  hasher.add_number(static_cast<int64_t>(type));
+  hasher.add_number(static_cast<int64_t>(payload.size()));
+  hasher.add(payload);
+  return hasher.finish();
+}
+
+Bytes record_of(RecordType type, const Bytes& payload) {
+  const RecordHead head{static_cast<uint64_t>(type), payload.size(),
+                        checksum_of(type, std::as_bytes(std::span(payload)))};
+  Bytes record;
+  record.reserve(sizeof head + payload.size());
+  put(record, &head, sizeof head);
+  put(record, payload.data(), payload.size());
+  return record;
+}
+
+Bytes begin_payload(uint64_t sequence, const std::string& version) {
+  Bytes payload;
+  put_number(payload, sequence);
+  put_text(payload, version);
+  return payload;
+}
+
+// Reads what the functions above put; `good` turns false where it ends too early.
+class Reader {
+ public:
+  explicit Reader(std::span<const std::byte> bytes) : bytes_(bytes) {}
+  uint64_t number() {
+    uint64_t value = 0;
+    const auto from = take(sizeof value);
+    if (good_) std::memcpy(&value, from.data(), sizeof value);
+    return value;
+  }
+  std::string text() {
+    const auto from = take(number());
+    return good_ ? std::string(reinterpret_cast<const char*>(from.data()), from.size()) : std::string();
+  }
+  std::span<const std::byte> take(uint64_t bytes) {
+    good_ = good_ && bytes <= bytes_.size();
+    if (!good_) return {};
+    const auto taken = bytes_.first(bytes);
+    bytes_ = bytes_.subspan(bytes);
+    return taken;
+  }
+  bool good() const { return good_; }
+
+ private:
+  std::span<const std::byte> bytes_;
+  bool good_ = true;
+};
+
+TensorDelta read_delta(Reader& reader) {
+  struct Owner {
+    std::vector<uint32_t> positions;
+    std::vector<std::byte> values;
+  };
+  const auto owner = std::make_shared<Owner>();
+  TensorDelta delta;
+  delta.name = reader.text();
+  const auto positions = reader.take(reader.number());
+  const auto values = reader.take(reader.number());
+  owner->positions.resize(positions.size() / sizeof(uint32_t));
+  if (!owner->positions.empty()) std::memcpy(owner->positions.data(), positions.data(), positions.size());
+  owner->values.assign(values.begin(), values.end());
+  delta.positions = owner->positions;
+  delta.values = owner->values;
+  delta.owner = owner;
+  return delta;
+}
+
+// False where the record does not fit what came before it.
+bool read_record(RecordType type, Reader& reader, MirrorLogContent& content) {
+  const uint64_t sequence = reader.number();
+  if (type == RecordType::kBegin) {
+    content.sequence = sequence;
+    content.version = reader.text();
+    return reader.good();
+  }
+  const uint64_t last = content.changes.empty() ? content.sequence : content.changes.back().sequence;
+  if (type == RecordType::kChange) {
+    MirrorChange change;
+    change.sequence = sequence;
+    change.version = reader.text();
+    for (uint64_t left = reader.number(); left > 0 && reader.good(); --left) {
+      change.deltas.push_back(read_delta(reader));
+    }
+    if (!reader.good() || sequence != last + 1) return false;
+    content.changes.push_back(std::move(change));
+    return true;
+  }
+  if (content.changes.empty() || sequence != last) return false;
+  MirrorChange& change = content.changes.back();
+  if (type == RecordType::kSettled) {
+    change.settled_in = reader.text();
+    return reader.good();
+  }
+  if (type != RecordType::kSums) return false;
+  change.has_sums = true;
+  for (uint64_t left = reader.number(); left > 0 && reader.good(); --left) {
+    const uint64_t part = reader.number();
+    change.sums.emplace_back(part, reader.number());
+  }
+  return reader.good();
+}
+
+Result<uint64_t> append(const std::filesystem::path& path, uint64_t at, const Bytes& record) {
+  const FileDescriptor file(open(path.c_str(), O_WRONLY | O_CLOEXEC));
+  if (file.get() < 0) return io_error(path, "open");
+  if (ftruncate(file.get(), static_cast<off_t>(at)) != 0) return io_error(path, "cut");
+  for (size_t done = 0; done < record.size();) {
+    const ssize_t written =
+        pwrite(file.get(), record.data() + done, record.size() - done, static_cast<off_t>(at + done));
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) return io_error(path, "write");
+    done += static_cast<size_t>(written);
+  }
+  if (fdatasync(file.get()) != 0) return io_error(path, "sync");
+  return at + record.size();
+}
+
+}  // namespace
+
+uint64_t identity_of_log(const std::filesystem::path& path, uint64_t bytes) {
+  struct stat facts {};
+  if (stat(path.c_str(), &facts) != 0 || static_cast<uint64_t>(facts.st_size) != bytes) return 0;
+  Hasher hasher;
+  for (const auto number : {static_cast<int64_t>(facts.st_ino), static_cast<int64_t>(facts.st_dev),
+                            static_cast<int64_t>(bytes)}) {
+    hasher.add_number(number);
+  }
+  uint64_t identity = 0;
+  std::memcpy(&identity, hasher.finish().data(), sizeof identity);
+  return identity | 1;
+}
+
+Result<uint64_t> begin_mirror_log(const std::filesystem::path& path, uint64_t sequence,
+                                  const std::string& version) {
+  const Bytes record = record_of(RecordType::kBegin, begin_payload(sequence, version));
+  ReplacementFile file(path);
+  LW_TRY(file.create());
+  LW_TRY(file.append(record.data(), record.size()));
+  LW_TRY(file.finish());
+  return record.size();
+}
+
+Result<MirrorLogContent> read_mirror_log(const std::filesystem::path& path) {
+  LW_ASSIGN(const FileDescriptor file, open_regular_file(path));
+  struct stat facts {};
+  if (fstat(file.get(), &facts) != 0) return io_error(path, "stat");
+  std::vector<std::byte> bytes(static_cast<size_t>(facts.st_size));
+  for (size_t at = 0; at < bytes.size();) {
+    const ssize_t got = pread(file.get(), bytes.data() + at, bytes.size() - at, static_cast<off_t>(at));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return io_error(path, "read");
+    if (got == 0) bytes.resize(at);
+    at += static_cast<size_t>(got);
+  }
+  MirrorLogContent content;
+  std::span<const std::byte> rest(bytes);
+  while (rest.size() >= sizeof(RecordHead)) {
+    RecordHead head;
+    std::memcpy(&head, rest.data(), sizeof head);
+    const auto type = static_cast<RecordType>(head.type);
+    if (head.bytes > rest.size() - sizeof head) break;
+    const auto payload = rest.subspan(sizeof head, head.bytes);
+    if (checksum_of(type, payload) != head.checksum) break;
+    if ((content.bytes == 0) != (type == RecordType::kBegin)) break;
+    Reader reader(payload);
+    if (!read_record(type, reader, content)) break;
+    content.bytes += sizeof head + head.bytes;
+    rest = rest.subspan(sizeof head + head.bytes);
+  }
+  if (content.bytes > 0) return content;
+  return fail(ErrorCode::kBadCheckpoint,
+              fmt::format("{}: expected the log of a mirror, its first record is damaged", path.string()),
+              {path.string()});
+}
+
+Result<uint64_t> append_change(const std::filesystem::path& path, uint64_t at, const MirrorChange& change) {
+  Bytes payload = begin_payload(change.sequence, change.version);
+  put_number(payload, change.deltas.size());
+  for (const TensorDelta& delta : change.deltas) {
+    put_text(payload, delta.name);
+    put_number(payload, delta.positions.size_bytes());
+    put(payload, delta.positions.data(), delta.positions.size_bytes());
+    put_number(payload, delta.values.size());
+    put(payload, delta.values.data(), delta.values.size());
+  }
+  return append(path, at, record_of(RecordType::kChange, payload));
+}
+
+Result<uint64_t> append_sums(const std::filesystem::path& path, uint64_t at, const MirrorChange& change) {
+  Bytes payload;
+  put_number(payload, change.sequence);
+  put_number(payload, change.sums.size());
+  for (const auto& [part, sum] : change.sums) {
+    put_number(payload, part);
+    put_number(payload, sum);
+  }
+  return append(path, at, record_of(RecordType::kSums, payload));
+}
+
+Result<uint64_t> append_settled(const std::filesystem::path& path, uint64_t at, const MirrorChange& change) {
+  return append(path, at, record_of(RecordType::kSettled, begin_payload(change.sequence, change.settled_in)));
+}
+
+}  // namespace liveweight

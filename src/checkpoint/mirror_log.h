@@ -1,0 +1,50 @@
+// The log of a mirror on disk (docs/formats-mirror.md): what each version changes, then the sums of the parts
+// that it touches. A record that was cut off or damaged, and all after it, was never there.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "checkpoint/file.h"
+#include "liveweight/delta.h"
+
+namespace liveweight {
+
+// A version of the mirror. `sequence` grows by one with each.
+struct MirrorChange {
+  uint64_t sequence = 0;
+  std::string version;
+  std::vector<TensorDelta> deltas;  // name, positions and values; owned
+  // By part, after this change; empty where the bytes have not been touched for it.
+  std::vector<std::pair<uint64_t, uint64_t>> sums;
+  bool has_sums = false;
+  std::string settled_in;  // the boot of the machine in which all of it reached the bytes; empty: none did
+};
+
+// What the bytes held when the log was begun, and what came since.
+struct MirrorLogContent {
+  uint64_t sequence = 0;
+  std::string version;
+  std::vector<MirrorChange> changes;
+  uint64_t bytes = 0;  // of the records that count
+};
+
+// Writes an empty log that replaces the one at `path`, on disk; gives its length.
+Result<uint64_t> begin_mirror_log(const std::filesystem::path& path, uint64_t sequence,
+                                  const std::string& version);
+
+// A number that tells the file at `path` from others that were or will be there, while it is of that length;
+// 0 where it is of another.
+uint64_t identity_of_log(const std::filesystem::path& path, uint64_t bytes);
+
+Result<MirrorLogContent> read_mirror_log(const std::filesystem::path& path);
+
+// Appends at byte `at`, on disk when it returns; gives the log's new length. What was after `at` goes away.
+Result<uint64_t> append_change(const std::filesystem::path& path, uint64_t at, const MirrorChange& change);
+Result<uint64_t> append_sums(const std::filesystem::path& path, uint64_t at, const MirrorChange& change);
+Result<uint64_t> append_settled(const std::filesystem::path& path, uint64_t at, const MirrorChange& change);
+
+}  // namespace liveweight

@@ -1,0 +1,229 @@
+#include "liveweight/mirror.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <random>
+
+namespace liveweight {
+namespace {
+
+using ::testing::HasSubstr;
+namespace fs = std::filesystem;
+
+Result<std::string> same_name(std::string_view name) {
+  return std::string(name);
+}
+
+// Two tensors of odd sizes, over several parts.
+class MirrorTest : public ::testing::Test {
+ protected:
+  using Values = std::map<std::string, std::vector<uint16_t>>;
+
+  void SetUp() override {
+    std::string name = (fs::temp_directory_path() / "liveweight-mirror-XXXXXX").string();
+    ASSERT_TRUE(mkdtemp(name.data()));
+    root_ = name;
+    for (const auto& [tensor, size] : {std::pair("a", 70'001), std::pair("b", 333)}) {
+      values_[tensor].resize(static_cast<size_t>(size));
+      for (uint16_t& value : values_[tensor]) value = static_cast<uint16_t>(random_());
+    }
+  }
+  void TearDown() override { fs::remove_all(root_); }
+
+  static TensorView view(const Values& values, const std::string& name) {
+    const auto& list = values.at(name);
+    return {DType::kBF16,
+            {static_cast<int64_t>(list.size())},
+            reinterpret_cast<const std::byte*>(list.data()),
+            list.size() * 2};
+  }
+
+  Checkpoint checkpoint() {
+    fs::create_directories(root_ / "checkpoint");
+    std::vector<std::pair<std::string, TensorView>> tensors;
+    for (const auto& [name, list] : values_) tensors.emplace_back(name, view(values_, name));
+    EXPECT_TRUE(write_safetensors(root_ / "checkpoint/model.safetensors", tensors));
+    return Checkpoint::open(root_ / "checkpoint").value();
+  }
+
+  std::shared_ptr<Mirror> open(const char* name = "mirror") { return Mirror::open(root_ / name).value(); }
+
+  std::shared_ptr<Mirror> filled() {
+    auto mirror = open();
+    EXPECT_TRUE(mirror->replace(checkpoint(), same_name, "0"));
+    return mirror;
+  }
+
+  // Some elements changed, and how.
+  std::pair<Values, std::vector<TensorDelta>> changed(const Values& from) {
+    Values next = from;
+    std::vector<TensorDelta> deltas;
+    for (auto& [name, list] : next) {
+      for (int i = 0; i < 200; ++i) list[random_() % list.size()] = static_cast<uint16_t>(random_());
+      deltas.push_back(compare_tensors(name, view(from, name), view(next, name)).value());
+    }
+    return {next, deltas};
+  }
+
+  static bool holds(const Mirror& mirror, const Values& values) {
+    for (const auto& [name, list] : values) {
+      const TensorView there = mirror.find(name);
+      if (!there.data || std::memcmp(there.data, list.data(), list.size() * 2) != 0) return false;
+    }
+    return true;
+  }
+
+  fs::path root_;
+  std::mt19937_64 random_{5};
+  Values values_;
+};
+
+TEST_F(MirrorTest, KeepsItsVersionAcrossProcesses) {
+  filled();
+  const auto [next, deltas] = changed(values_);
+  {
+    const auto mirror = open();
+    EXPECT_EQ(mirror->version(), "0");
+    ASSERT_TRUE(mirror->record(deltas, "1", mirror->sequence()));
+    EXPECT_TRUE(holds(*mirror, values_));  // noted, not yet put in
+  }
+  const auto mirror = open();
+  EXPECT_EQ(mirror->version(), "1");
+  ASSERT_TRUE(mirror->settle());
+  EXPECT_TRUE(holds(*mirror, next));
+  EXPECT_TRUE(mirror->verify());
+  EXPECT_TRUE(holds(*open(), next));
+}
+
+TEST_F(MirrorTest, IsAtTheOldOrTheNewVersionWhereverItsLogIsCut) {
+  filled();
+  const auto [next, deltas] = changed(values_);
+  const fs::path log = root_ / "mirror/1/log";
+  const auto before = fs::file_size(log);
+  ASSERT_TRUE(open()->record(deltas, "1", 1));
+  const auto after = fs::file_size(log);
+  for (uint64_t length = before; length <= after; length += 1 + random_() % 97) {
+    fs::remove_all(root_ / "cut");
+    fs::copy(root_ / "mirror", root_ / "cut", fs::copy_options::recursive);
+    fs::resize_file(root_ / "cut/1/log", length);
+    const auto mirror = open("cut");
+    ASSERT_TRUE(mirror->settle());
+    EXPECT_EQ(mirror->version(), length == after ? "1" : "0");
+    EXPECT_TRUE(holds(*mirror, length == after ? next : values_));
+    EXPECT_TRUE(mirror->verify());
+  }
+}
+
+TEST_F(MirrorTest, RefusesAByteThatItsChecksumDoesNotKnow) {
+  filled();
+  {
+    std::fstream file(root_ / "mirror/1/model.safetensors", std::ios::in | std::ios::out | std::ios::binary);
+    file.seekp(100'000);
+    file.put('x');
+  }
+  const Status status = open()->verify();
+  ASSERT_FALSE(status);
+  EXPECT_EQ(status.error().code, ErrorCode::kDigestMismatch);
+  EXPECT_THAT(status.error().message, HasSubstr("tensor a: its part 1"));
+}
+
+TEST_F(MirrorTest, IsSharedByProcessesThatNoteTheSameVersion) {
+  filled();
+  const auto first = open(), second = open();
+  const auto [next, deltas] = changed(values_);
+  ASSERT_TRUE(first->record(deltas, "1", 1));
+  ASSERT_TRUE(first->settle());
+  ASSERT_TRUE(second->record(deltas, "1", 1));
+  EXPECT_EQ(second->sequence(), 2u);
+  EXPECT_TRUE(holds(*second, next));
+  const auto other = second->record(deltas, "2", 1);
+  ASSERT_FALSE(other);
+  EXPECT_EQ(other.error().code, ErrorCode::kStaleVersion);
+}
+
+TEST_F(MirrorTest, TakesItsOwnLastChangeBackOnce) {
+  const auto mirror = filled();
+  const auto [next, deltas] = changed(values_);
+  ASSERT_TRUE(mirror->record(deltas, "1", 1));
+  ASSERT_TRUE(mirror->settle());
+  ASSERT_TRUE(mirror->revert());
+  EXPECT_TRUE(holds(*mirror, values_));
+  EXPECT_EQ(mirror->version(), "0");
+  EXPECT_FALSE(mirror->revert());
+  EXPECT_TRUE(holds(*open(), values_));
+  EXPECT_TRUE(open()->verify());
+}
+
+TEST_F(MirrorTest, LeavesADirectoryThatIsNotItsOwn) {
+  fs::create_directories(root_ / "photos");
+  std::ofstream(root_ / "photos/cat.jpg") << "cat";
+  const auto mirror = Mirror::open(root_ / "photos");
+  ASSERT_FALSE(mirror);
+  EXPECT_THAT(mirror.error().message, HasSubstr("expected a mirror or an empty directory"));
+}
+
+TEST_F(MirrorTest, BeginsItsLogAnewWhenItIsLong) {
+  const auto mirror = filled();
+  Values now = values_;
+  for (int i = 0; i < 300; ++i) {
+    auto [next, deltas] = changed(now);
+    ASSERT_TRUE(mirror->record(deltas, std::to_string(i), mirror->sequence()));
+    ASSERT_TRUE(mirror->settle());
+    now = std::move(next);
+  }
+  EXPECT_LT(fs::file_size(root_ / "mirror/1/log"), uint64_t{1} << 20);
+  EXPECT_TRUE(mirror->verify());
+  const auto again = open();
+  EXPECT_EQ(again->version(), "299");
+  EXPECT_TRUE(holds(*again, now));
+}
+
+// A process that notes and settles one version after another is killed at random instants.
+TEST_F(MirrorTest, HoldsOneWholeVersionAfterItsWriterIsKilled) {
+  filled();
+  std::vector<Values> versions = {values_};
+  std::vector<std::vector<TensorDelta>> deltas;
+  for (int i = 0; i < 20; ++i) {
+    auto [next, change] = changed(versions.back());
+    versions.push_back(std::move(next));
+    deltas.push_back(std::move(change));
+  }
+  const char* rounds = std::getenv("LIVEWEIGHT_TEST_KILLS");
+  for (int round = rounds ? std::atoi(rounds) : 40; round > 0; --round) {
+    const pid_t child = fork();
+    ASSERT_GE(child, 0);
+    if (child == 0) {
+      const auto mirror = Mirror::open(root_ / "mirror");
+      if (!mirror) _exit(1);
+      for (;;) {
+        const int at = std::atoi((*mirror)->version().c_str());
+        const size_t next = static_cast<size_t>(at + 1) % versions.size();
+        const bool back = next == 0;
+        if (back && !(*mirror)->replace(Checkpoint::open(root_ / "checkpoint").value(), same_name, "0"))
+          _exit(2);
+        if (back) continue;
+        if (!(*mirror)->record(deltas[next - 1], std::to_string(next), (*mirror)->sequence())) _exit(3);
+        if (!(*mirror)->settle()) _exit(4);
+      }
+    }
+    usleep(static_cast<useconds_t>(random_() % 60'000));
+    kill(child, SIGKILL);
+    int status = 0;
+    waitpid(child, &status, 0);
+    ASSERT_TRUE(WIFSIGNALED(status)) << "the writer ended with " << WEXITSTATUS(status);
+    const auto mirror = Mirror::open(root_ / "mirror");
+    ASSERT_TRUE(mirror) << mirror.error().message;
+    ASSERT_TRUE((*mirror)->settle());
+    ASSERT_TRUE((*mirror)->verify()) << (*mirror)->verify().error().message;
+    ASSERT_TRUE(holds(**mirror, versions[static_cast<size_t>(std::atoi((*mirror)->version().c_str()))]));
+  }
+}
+
+}  // namespace
+}  // namespace liveweight

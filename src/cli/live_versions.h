@@ -1,0 +1,57 @@
+// A live model that takes one version after another, from checkpoints and deltas: what reload and follow
+// share.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "cli/command.h"
+#include "liveweight/delta.h"
+#include "liveweight/mirror.h"
+
+namespace liveweight::cli {
+
+class LiveVersions {
+ public:
+  // `mirror`: a directory, or empty.
+  LiveVersions(const ModelDirectory& directory, LoadOptions options, std::string mirror)
+      : directory_(directory), options_(std::move(options)), mirror_path_(std::move(mirror)) {}
+
+  // The first version: `directory`'s, of that name. With a mirror it is copied there.
+  Status load(std::string version);
+  // The first version: what the mirror holds.
+  Status resume(std::shared_ptr<Mirror> mirror);
+
+  // The next version, from a checkpoint or a delta on the current one. The entry has what contract and
+  // documents name for it, without digests.
+  Result<Json> take(const std::filesystem::path& path);
+  // After `take`: brings the mirror and the next slots up, which nobody waits for; adds its seconds.
+  Status follow_up(Json& entry);
+
+  // The digest of a cold load of the version that the last `take` gave.
+  Result<Digest> cold_digest() const;
+
+  LiveModel& model() const { return *model_; }
+  const std::string& version() const { return version_; }
+  bool addresses_unchanged() const;
+
+ private:
+  Status open_mirror();
+  Result<Json> take_checkpoint(const std::filesystem::path& path);
+  Result<Json> take_delta(const std::filesystem::path& path);
+  Result<Digest> cold_digest_of(const std::filesystem::path& directory) const;
+
+  const ModelDirectory& directory_;
+  const LoadOptions options_;
+  const std::string mirror_path_;
+  std::unique_ptr<LiveModel> model_;
+  std::shared_ptr<Mirror> mirror_;
+  std::string version_;
+  std::optional<Checkpoint> to_mirror_;        // the last dense version, until follow_up
+  std::filesystem::path base_;                 // the checkpoint that the deltas are on
+  std::vector<std::filesystem::path> deltas_;  // since then
+  std::vector<const std::byte*> addresses_;
+};
+
+}  // namespace liveweight::cli

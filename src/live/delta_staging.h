@@ -1,0 +1,76 @@
+// Carries changed elements into the next slots, which hold the current version: each alone where its unit
+// keeps its scale, whole units from the mirror where they may not.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <mutex>
+#include <vector>
+
+#include "live/piece.h"
+#include "live/plan_tables.h"
+#include "live/slot_lag.h"
+#include "liveweight/mirror.h"
+
+namespace liveweight {
+
+struct DeltaCounts {
+  uint64_t changed_elements = 0;
+  uint64_t units = 0;         // quantized whole
+  uint64_t mirror_bytes = 0;  // read for them
+};
+
+class DeltaStaging {
+ public:
+  using SlotOf = std::function<std::byte*(int32_t parameter)>;
+  using LagOf = std::function<SlotLag&(int32_t parameter)>;
+
+  DeltaStaging(const Plan::Implementation& plan, SlotOf slot_of, LagOf lag_of)
+      : plan_(plan), slot_of_(std::move(slot_of)), lag_of_(std::move(lag_of)) {}
+
+  // Checks and queues. The delta is kept alive where it has an owner, else copied. Thread-safe.
+  Status add(int32_t source, const TensorDelta& delta);
+  bool has(int32_t source) const { return deltas_.contains(source); }
+  int64_t tensors() const { return added_; }  // that came
+
+  // A delta of an alias stands in for its tensor's; where both came they must be equal.
+  Status settle_aliases();
+
+  // Patches all that is queued, on all threads. `mirror` holds the version before these deltas; null: there
+  // is none, and `why` says what the error ends with.
+  // `has_old`: what the mirror has of the deltas' elements are their old values, and not the new ones
+  // already.
+  Status run(const Mirror* mirror, bool has_old, const std::string& why);
+
+  // All that changes, under every name that a checkpoint may hold it by.
+  std::vector<TensorDelta> take() const;
+  const DeltaCounts& counts() const { return counts_; }
+
+ private:
+  struct Job;
+  using Key = std::pair<int32_t, int32_t>;  // parameter and matrix
+
+  Status run_job(const Job& job);
+  Status quantize_boxes(const Job& job, const std::vector<uint32_t>& doubtful);
+  Status quantize_box(const UnitBox& box, float amax);
+  Status quantize_matrix(const Key& key, const std::vector<UnitBox>& doubtful);
+  Status quantize_edges(int32_t source, int32_t target);
+  Result<std::vector<std::byte>> patched(int32_t source, const UnitBox& box);
+  Result<float> last_element(int32_t source);
+  std::vector<UnitBox> whole_boxes(const Key& key) const;
+  TensorView old_of(int32_t source) const;
+
+  const Plan::Implementation& plan_;
+  SlotOf slot_of_;
+  LagOf lag_of_;
+  std::mutex mutex_;
+  std::map<int32_t, TensorDelta> deltas_;  // by source
+  const Mirror* mirror_ = nullptr;
+  bool has_old_ = false;
+  std::string why_;
+  std::map<Key, std::vector<UnitBox>> doubtful_matrices_;  // the elements that may move their scale
+  DeltaCounts counts_;
+  int64_t added_ = 0;
+};
+
+}  // namespace liveweight

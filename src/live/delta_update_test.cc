@@ -1,0 +1,253 @@
+// Deltas into live weights: whatever came before, the bits are those of a cold load.
+#include <gtest/gtest.h>
+
+#include "live/delivery.h"
+#include "live/delta_fixture.h"
+
+namespace liveweight::testing {
+namespace {
+
+constexpr CommitMode kModes[] = {CommitMode::kFlip, CommitMode::kCopy};
+
+// One or more ranks of a model, and the weights that they should have.
+struct Fleet {
+  Fleet(Random& random, uint64_t seed, int64_t ranks)
+      : model(random, 8), size(ranks), on_disk(between(random, 0, 3) == 0), current(model.weights(random)) {
+    static const std::vector<Scheme> schemes = all_schemes();
+    options.quantization = QuantizationConfig::uniform(schemes[seed % schemes.size()]);
+    options.mode = one_of(random, kModes);
+    options.tensor_parallel.size = ranks;
+    for (int64_t& rank = options.tensor_parallel.rank; rank < ranks; ++rank) {
+      live.push_back(make_model(model, current.catalog(), options).value());
+    }
+    options.tensor_parallel = {};
+    for (const auto& rank : live) EXPECT_TRUE(put_all(*rank, current));
+    attach();
+  }
+
+  // The mirror of the current weights, one for each rank.
+  void attach() {
+    const Checkpoint checkpoint = write_checkpoint(directory.path(), current);
+    for (size_t rank = 0; rank < live.size(); ++rank) {
+      if (rank < mirrors.size()) {
+        ASSERT_TRUE(mirrors[rank]->replace(checkpoint, same_name, ""));
+      } else if (on_disk) {
+        mirrors.push_back(Mirror::open(directory.path() / fmt::format("mirror{}", rank)).value());
+        ASSERT_TRUE(mirrors[rank]->replace(checkpoint, same_name, ""));
+      } else {
+        mirrors.push_back(Mirror::in_memory(checkpoint, same_name).value());
+      }
+      ASSERT_TRUE(live[rank]->attach_mirror(mirrors[rank]));
+    }
+    mirror_can_go_back = false;
+  }
+
+  void expect_cold(const std::string& what) const {
+    const Digest cold = cold_digest(model, current, options);
+    if (size == 1) {
+      ASSERT_EQ(digest_of(*live[0])->model, cold) << what;
+    } else {
+      const auto whole = Plan::compile(model.description(), current.catalog(), options).value();
+      ASSERT_EQ(digest_of_ranks(*whole, live)->model, cold) << what;
+    }
+  }
+
+  void apply(const Weights& next) {
+    for (const auto& rank : live) {
+      const auto report = put_changes(*rank, current, next);
+      ASSERT_TRUE(report) << report.error().message;
+    }
+    previous = std::exchange(current, next);
+    mirror_can_go_back = true;
+    for (const auto& mirror : mirrors) expect_mirrored(*mirror);
+  }
+
+  void expect_mirrored(Mirror& mirror) const {
+    if (mirror.unsettled()) return;
+    ASSERT_TRUE(mirror.verify());
+    for (const auto& [name, entry] : current.tensors) {
+      const TensorView there = mirror.find(name);
+      ASSERT_EQ(std::memcmp(there.data, entry.bytes.data(), entry.bytes.size()), 0) << name;
+    }
+  }
+
+  RandomModel model;
+  int64_t size;
+  bool on_disk;
+  PlanOptions options;
+  std::vector<std::unique_ptr<LiveModel>> live;
+  Weights current;
+  std::optional<Weights> previous;  // what a rollback would bring back
+  bool mirror_can_go_back = false;
+  TemporaryDirectory directory;
+  std::vector<std::shared_ptr<Mirror>> mirrors;
+};
+
+void dense(Random& random, Fleet& fleet) {
+  const Weights next = fleet.model.weights(random);
+  for (const auto& rank : fleet.live) ASSERT_TRUE(put_all(*rank, next));
+  fleet.previous = std::exchange(fleet.current, next);
+  fleet.attach();
+}
+
+void partial(Random& random, Fleet& fleet) {
+  const Weights other = fleet.model.weights(random);
+  UpdateOptions options;
+  options.scope = {"model.layers.0"};
+  Weights next = fleet.current;
+  for (const auto& rank : fleet.live) {
+    auto update = rank->begin_update(options);
+    ASSERT_TRUE(update);
+    for (const auto& [name, entry] : other.tensors) {
+      if (name.rfind("model.layers.0.", 0) != 0) continue;
+      next.tensors[name] = entry;
+      ASSERT_TRUE(update->borrow(name, other.view(name)));
+    }
+    ASSERT_TRUE(update->commit());
+  }
+  fleet.previous = std::exchange(fleet.current, next);
+  fleet.attach();
+}
+
+void abandon(Random& random, Fleet& fleet) {
+  const Weights next = changed(random, fleet.current);
+  for (const auto& rank : fleet.live) {
+    UpdateOptions options;
+    options.deltas = true;
+    auto update = rank->begin_update(options);
+    ASSERT_TRUE(update);
+    ASSERT_TRUE(put_deltas(*update, deltas_between(fleet.current, next)));
+    if (between(random, 0, 1) == 0) continue;
+    ASSERT_TRUE(update->prepare());
+  }
+  fleet.previous.reset();
+}
+
+void roll_back(Fleet& fleet) {
+  if (!fleet.previous) return;
+  for (const auto& rank : fleet.live) ASSERT_TRUE(rank->rollback());
+  std::swap(*fleet.previous, fleet.current);
+  fleet.previous.reset();
+  if (!fleet.mirror_can_go_back) fleet.attach();
+  fleet.mirror_can_go_back = false;
+}
+
+void catch_up(Fleet& fleet) {
+  for (const auto& rank : fleet.live) ASSERT_TRUE(rank->catch_up());
+  for (const auto& mirror : fleet.mirrors) fleet.expect_mirrored(*mirror);
+  fleet.previous.reset();
+}
+
+// Changes and whole tensors in one update.
+void mixed(Random& random, Fleet& fleet) {
+  Weights next = changed(random, fleet.current);
+  const auto deltas = deltas_between(fleet.current, next);
+  const Weights other = fleet.model.weights(random);
+  const std::string whole = "model.norm.weight", more = "model.embed_tokens.weight";
+  for (const auto& rank : fleet.live) {
+    UpdateOptions options;
+    options.deltas = true;
+    auto update = rank->begin_update(options);
+    ASSERT_TRUE(update);
+    for (const TensorDelta& delta : deltas) {
+      if (delta.name == whole || delta.name == more) continue;
+      ASSERT_TRUE(update->put_delta(delta));
+    }
+    for (const std::string& name : {whole, more}) {
+      next.tensors[name] = other.tensors.at(name);
+      ASSERT_TRUE(update->put(name, other.view(name)));
+    }
+    const auto report = update->commit();
+    ASSERT_TRUE(report) << report.error().message;
+  }
+  fleet.previous = std::exchange(fleet.current, next);
+  fleet.attach();
+}
+
+void one_step(Random& random, Fleet& fleet) {
+  switch (between(random, 0, 11)) {
+    case 0:
+      dense(random, fleet);
+      return fleet.expect_cold("a dense update");
+    case 1:
+      partial(random, fleet);
+      return fleet.expect_cold("a partial update");
+    case 2:
+      abandon(random, fleet);
+      return fleet.expect_cold("an abandoned delta");
+    case 3:
+      roll_back(fleet);
+      return fleet.expect_cold("a rollback");
+    case 4:
+      catch_up(fleet);
+      return fleet.expect_cold("catching up");
+    case 5:
+      mixed(random, fleet);
+      return fleet.expect_cold("a mixed update");
+    default:
+      fleet.apply(changed(random, fleet.current));
+      return fleet.expect_cold("a delta");
+  }
+}
+
+// Of one fleet; LIVEWEIGHT_TEST_STEPS asks for more.
+int64_t steps() {
+  return static_cast<int64_t>(environment_number("LIVEWEIGHT_TEST_STEPS", 12));
+}
+
+TEST(DeltaUpdate, EqualsAColdLoadWhateverCameBefore) {
+  for (const uint64_t seed : seeds(54)) {
+    Random random(seed);
+    Fleet fleet(random, seed, 1);
+    SCOPED_TRACE(fmt::format("LIVEWEIGHT_TEST_SEED={} LIVEWEIGHT_TEST_ROUNDS=1: {} {}", seed,
+                             to_string(fleet.options.mode), fleet.model.text()));
+    for (int i = 0; i < steps() && !HasFatalFailure(); ++i) one_step(random, fleet);
+    ASSERT_FALSE(HasFatalFailure());
+  }
+}
+
+TEST(DeltaUpdate, EqualsAColdLoadWithTheModelCutAmongRanks) {
+  constexpr int64_t kRanks[] = {2, 4, 8};
+  for (const uint64_t seed : seeds(27)) {
+    Random random(seed);
+    Fleet fleet(random, seed, one_of(random, kRanks));
+    SCOPED_TRACE(fmt::format("LIVEWEIGHT_TEST_SEED={} LIVEWEIGHT_TEST_ROUNDS=1: {} ranks, {} {}", seed,
+                             fleet.size, to_string(fleet.options.mode), fleet.model.text()));
+    for (int i = 0; i < steps() && !HasFatalFailure(); ++i) one_step(random, fleet);
+    ASSERT_FALSE(HasFatalFailure());
+  }
+}
+
+// Ranks of one host: the first notes a version in the mirror, and may put it in before the others come.
+TEST(DeltaUpdate, EqualsAColdLoadWhereRanksShareOneMirrorOnDisk) {
+  for (const uint64_t seed : seeds(27)) {
+    Random random(seed);
+    Fleet fleet(random, seed, 4);
+    SCOPED_TRACE(fmt::format("LIVEWEIGHT_TEST_SEED={}: {}", seed, fleet.model.text()));
+    const Checkpoint checkpoint = write_checkpoint(fleet.directory.path(), fleet.current);
+    const auto path = fleet.directory.path() / "shared";
+    ASSERT_TRUE(Mirror::open(path).value()->replace(checkpoint, same_name, "0"));
+    for (const auto& rank : fleet.live) ASSERT_TRUE(rank->attach_mirror(Mirror::open(path).value()));
+    for (int step = 1; step <= 5; ++step) {
+      const Weights next = changed(random, fleet.current);
+      UpdateOptions options;
+      options.label = fmt::format("{}", step);
+      std::shuffle(fleet.live.begin(), fleet.live.end(), random);
+      for (const auto& rank : fleet.live) {
+        const auto report = put_changes(*rank, fleet.current, next, options);
+        ASSERT_TRUE(report) << report.error().message;
+        if (between(random, 0, 1) == 0) continue;
+        ASSERT_TRUE(rank->catch_up());
+      }
+      fleet.current = next;
+      std::sort(fleet.live.begin(), fleet.live.end(), [](const auto& a, const auto& b) {
+        return a->plan().tensor_parallel().rank < b->plan().tensor_parallel().rank;
+      });
+      fleet.expect_cold("a shared delta");
+      ASSERT_FALSE(HasFatalFailure());
+    }
+  }
+}
+
+}  // namespace
+}  // namespace liveweight::testing

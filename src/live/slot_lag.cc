@@ -1,0 +1,63 @@
+#include "live/slot_lag.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/threads.h"
+#include "live/delta_split.h"
+#include "quantize/patch.h"
+
+namespace liveweight {
+namespace {
+
+constexpr uint64_t kCopyBytes = uint64_t{1} << 20;  // of one job
+constexpr uint64_t kBytesPerElement = 32;  // that a streamed copy does in the time of one scattered element
+
+void copy_all(const std::byte* from, std::byte* to, uint64_t bytes) {
+  ThreadPool::shared().parallel_for(static_cast<int64_t>((bytes + kCopyBytes - 1) / kCopyBytes),
+                                    [&](int64_t i) {
+                                      const uint64_t at = static_cast<uint64_t>(i) * kCopyBytes;
+                                      std::memcpy(to + at, from + at, std::min(kCopyBytes, bytes - at));
+                                    });
+}
+
+}  // namespace
+
+void SlotLag::shorten(uint64_t slot_bytes) {
+  if (elements * kBytesPerElement > slot_bytes) forget();
+}
+
+void copy_lag(const Plan::Implementation& plan, int32_t index, const SlotLag& lag, const std::byte* from,
+              std::byte* to) {
+  const KernelFormat& format = *plan.parameters[index].format;
+  if (lag.everything) return copy_all(from, to, format.bytes);
+  for (const SlotLag::Change& change : lag.changes) {
+    const Source& source = plan.sources[change.source];
+    const Target& target = source.targets[change.target];
+    const auto positions = change.delta.positions;
+    const auto parts = split_rows(positions, source.rows, source.cols, 1);
+    ThreadPool::shared().parallel_for(static_cast<int64_t>(parts.size()), [&](int64_t i) {
+      const DeltaRows& part = parts[static_cast<size_t>(i)];
+      for (const Segment& segment : target.segments) {
+        copy_elements({&format, to, target.matrix, segment}, from,
+                      positions.subspan(part.begin, part.end - part.begin), source.cols);
+      }
+    });
+  }
+  const auto copy_box = [&](int64_t i) {
+    const UnitBox& box = lag.units[static_cast<size_t>(i)];
+    const Target& target = plan.sources[box.source].targets[box.target];
+    for (const Segment& segment : target.segments) {
+      copy_units({&format, to, target.matrix, segment}, from, box.row, box.rows, box.col, box.cols);
+    }
+  };
+  const auto boxes = static_cast<int64_t>(lag.units.size());
+  // Boxes of one tensor-wide unit share its scale.
+  if (format.scheme.granularity == Granularity::kTensor) {
+    for (int64_t i = 0; i < boxes; ++i) copy_box(i);
+  } else {
+    ThreadPool::shared().parallel_for(boxes, copy_box);
+  }
+}
+
+}  // namespace liveweight

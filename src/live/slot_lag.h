@@ -1,0 +1,47 @@
+// How a parameter's two slots differ, and making them equal again at the cost of that difference.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "live/plan_tables.h"
+#include "liveweight/delta.h"
+
+namespace liveweight {
+
+// A box of a source that was quantized whole, for one target.
+struct UnitBox {
+  int32_t source = 0;
+  int32_t target = 0;
+  int64_t row = 0, rows = 0;
+  int64_t col = 0, cols = 0;
+};
+
+// Which bytes of the slots may differ; outside of it they are equal.
+struct SlotLag {
+  struct Change {
+    int32_t source = 0;
+    int32_t target = 0;
+    TensorDelta delta;  // positions only count
+  };
+  bool everything = true;
+  uint64_t elements = 0;
+  std::vector<Change> changes;
+  std::vector<UnitBox> units;
+
+  bool none() const { return !everything && changes.empty() && units.empty(); }
+  // From here on nothing is known; what was noted takes no memory.
+  void forget() { *this = SlotLag{}; }
+  void clear() {
+    *this = SlotLag{};
+    everything = false;
+  }
+  // Where copying the slot is cheaper than going to each changed element, `forget`.
+  void shorten(uint64_t slot_bytes);
+};
+
+// Copies from one slot of parameter `index` to the other what the lag says, on all threads.
+void copy_lag(const Plan::Implementation& plan, int32_t index, const SlotLag& lag, const std::byte* from,
+              std::byte* to);
+
+}  // namespace liveweight

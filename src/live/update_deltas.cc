@@ -1,0 +1,106 @@
+// The part of an update that knows of deltas.
+#include <fmt/format.h>
+
+#include <map>
+
+#include "live/update_state.h"
+
+namespace liveweight {
+
+void Update::Implementation::touch(int32_t source, bool changes_only) {
+  if (!options.deltas) return;
+  const int32_t alias_of = model.tables().sources[source].alias_of;
+  std::lock_guard lock(touch_mutex);
+  for (const Target& target : model.tables().sources[alias_of >= 0 ? alias_of : source].targets) {
+    const int32_t p = target.parameter;
+    if (!touched[p]) model.catch_up(p);
+    touched[p] = true;
+    if (!changes_only) model.lags[p].forget();
+  }
+}
+
+Status Update::Implementation::take_delta(const TensorDelta& delta) {
+  LW_TRY(first_error());
+  Status status = queue_delta(delta);
+  return status ? status : fail_with(std::move(status).error());
+}
+
+Status Update::Implementation::queue_delta(const TensorDelta& delta) {
+  if (!options.deltas) {
+    return fail(
+        ErrorCode::kFailedState,
+        fmt::format("tensor {}: the update was not begun for deltas (UpdateOptions::deltas)", delta.name),
+        {delta.name});
+  }
+  if (prepared || deltas_staged) {
+    return fail(ErrorCode::kFailedState,
+                fmt::format("tensor {}: the update's deltas are staged already", delta.name), {delta.name});
+  }
+  LW_ASSIGN(const int32_t index, coverage->find(delta.name));
+  LW_TRY(deltas->add(index, delta));
+  LW_TRY(coverage->add_changes(index, delta.positions.size() * sizeof(uint32_t) + delta.values.size()));
+  touch(index, true);
+  return {};
+}
+
+Status Update::Implementation::check_mirror() const {
+  if (!model.mirror) return fail(ErrorCode::kFailedState, "the model has no mirror (--mirror DIR)");
+  if (model.mirror_sequence && !model.mirror->empty()) {
+    const uint64_t there = model.mirror->sequence();
+    if (there == *model.mirror_sequence) return {};
+    const bool same = !options.label.empty() && model.mirror->version() == options.label;
+    if (there == *model.mirror_sequence + 1 && same) return {};
+  }
+  return fail(ErrorCode::kFailedState, fmt::format("the mirror does not hold version {}, the current one",
+                                                   base->table.version_number));
+}
+
+Status Update::Implementation::stage_deltas() {
+  if (deltas_staged) return {};
+  deltas_staged = true;
+  LW_TRY(deltas->settle_aliases());
+  std::shared_ptr<void> hold;
+  if (model.mirror) {
+    LW_ASSIGN(hold, model.mirror->hold());
+  }
+  const Status usable = check_mirror();
+  if (!usable) return deltas->run(nullptr, false, usable.error().message);
+  const bool ahead = model.mirror->sequence() != *model.mirror_sequence;
+  return deltas->run(model.mirror.get(), !ahead || model.mirror->has_previous_values(), "");
+}
+
+// A matrix of one scale comes whole or as changes: each way needs all of it.
+Status Update::Implementation::check_whole_matrices() const {
+  if (!options.deltas) return {};
+  const Plan::Implementation& plan = model.tables();
+  std::map<std::pair<int32_t, int32_t>, std::pair<int32_t, int32_t>> first_of;  // whole, and not
+  for (int32_t s = 0; s < static_cast<int32_t>(plan.sources.size()); ++s) {
+    for (const Target& target : plan.sources[s].targets) {
+      if (!target.held) continue;
+      auto [at, added] = first_of.try_emplace({target.parameter, target.matrix}, -1, -1);
+      (coverage->any(s) && !deltas->has(s) ? at->second.first : at->second.second) = s;
+    }
+  }
+  for (const auto& [key, members] : first_of) {
+    if (members.first < 0 || members.second < 0) continue;
+    const std::string &whole = plan.sources[members.first].name, &other = plan.sources[members.second].name;
+    return fail(ErrorCode::kInvalidArgument,
+                fmt::format("tensor {}: it came whole and {} did not, but one scale covers both in {}", whole,
+                            other, plan.parameters[key.first].name),
+                {whole, other});
+  }
+  return {};
+}
+
+// Only a version that consists of changes alone can be noted at their cost.
+Status Update::Implementation::record_in_mirror() {
+  if (!check_mirror() || deltas->tensors() < coverage->tensors()) return {};
+  std::vector<TensorDelta> changes = deltas->take();
+  std::erase_if(changes, [&](const TensorDelta& delta) { return !model.mirror->find(delta.name).data; });
+  const uint64_t sequence = *model.mirror_sequence;
+  LW_TRY(model.mirror->record(std::move(changes), options.label, sequence));
+  mirror_recorded = sequence + 1;
+  return {};
+}
+
+}  // namespace liveweight

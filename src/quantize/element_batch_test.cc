@@ -1,0 +1,115 @@
+#include "quantize/element_batch.h"
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <random>
+
+#include "tensor/codec.h"
+
+namespace liveweight {
+namespace {
+
+std::vector<ElementRule> all_rules() {
+  std::vector<ElementRule> rules;
+  for (const char* name : {"int8_per_channel", "int8_per_tensor", "int4_per_group", "fp8_per_tensor",
+                           "fp8_per_channel", "fp8_per_block"}) {
+    Scheme scheme = parse_scheme(name).value();
+    for (const Profile profile : profiles_of(scheme.element, scheme.granularity)) {
+      scheme.profile = profile;
+      for (const DType dtype : {DType::kBF16, DType::kF16, DType::kF32}) rules.emplace_back(scheme, dtype);
+    }
+  }
+  return rules;
+}
+
+void set_element(const ElementRule& rule, ElementBatch& batch, int64_t i, float x) {
+  std::byte* at = batch.elements + i * bits_of(rule.source) / 8;
+  if (rule.source == DType::kF32) {
+    std::memcpy(at, &x, sizeof x);
+  } else {
+    const uint16_t bits = rule.source == DType::kBF16 ? float_to_bf16(x) : float_to_fp16(x);
+    std::memcpy(at, &bits, sizeof bits);
+  }
+}
+
+// A unit's largest magnitude, and an element of the unit.
+struct Drawn {
+  float largest, x;
+};
+
+Drawn draw(std::mt19937_64& random, const ElementRule& rule) {
+  std::uniform_real_distribution<float> unit(0, 1);
+  const float size = rule.source == DType::kF16 ? 12.0f : 30.0f;
+  const float largest = round_to(rule.source, std::exp2((unit(random) * 2 - 1) * size));
+  const float x = round_to(rule.source, largest * unit(random) * (unit(random) < 0.5f ? -1.0f : 1.0f));
+  switch (random() % 8) {
+    case 0:
+      return {largest, -largest};
+    case 1:
+      return {largest, random() % 2 ? 0.0f : -0.0f};
+    case 2:
+      return {0, 0};
+    default:
+      return {largest, x};
+  }
+}
+
+TEST(ElementBatch, HasTheOraclesCodesAndMasksForEveryProfileAndDtype) {
+  std::mt19937_64 random(3);
+  for (const ElementRule& rule : all_rules()) {
+    if (!rule.from_scale) continue;
+    for (int round = 0; round < 200; ++round) {
+      ElementBatch fast;
+      const auto count = static_cast<int64_t>(random() % kElementBatch + 1);
+      for (int64_t i = 0; i < count; ++i) {
+        const Drawn drawn = draw(random, rule);
+        set_element(rule, fast, i, drawn.x);
+        fast.scale[i] = rule.scale_of(drawn.largest);
+      }
+      ElementBatch oracle = fast;
+      encode_elements(rule, fast, count);
+      encode_elements_reference(rule, oracle, count);
+      ASSERT_EQ(fast.large, oracle.large);
+      ASSERT_EQ(fast.unclear, oracle.unclear);
+      for (int64_t i = 0; i < count; ++i) {
+        const bool clear = (fast.unclear >> i & 1) == 0;
+        ASSERT_TRUE(!clear || fast.code[i] == oracle.code[i]) << i;
+      }
+    }
+  }
+}
+
+// What a delta relies on: where the scale is clear, it tells all of the unit's numbers; an element that is
+// not large changes no scale; and the code of one that decides the scale says so.
+TEST(ElementBatch, TellsFromTheScaleAloneWhatTheWholeUnitTells) {
+  std::mt19937_64 random(4);
+  for (const ElementRule& rule : all_rules()) {
+    if (!rule.from_scale) continue;
+    for (int round = 0; round < 20'000; ++round) {
+      const Drawn drawn = draw(random, rule);
+      const UnitScale unit =
+          make_unit_scale(rule.rule, rule.source, {drawn.largest, -drawn.largest, drawn.largest});
+      if (!unit.finite) continue;
+      ElementBatch batch;
+      set_element(rule, batch, 0, drawn.x);
+      batch.scale[0] = unit.scale;
+      encode_elements_reference(rule, batch, 1);
+      if (batch.unclear) continue;
+      const uint8_t expected =
+          rule.element == Element::kE4M3
+              ? encode_e4m3(rule.rule, rule.source, unit, drawn.x)
+              : static_cast<uint8_t>(encode_integer(rule.rule, rule.source, unit, drawn.x) +
+                                     (rule.element == Element::kInt4 ? 8 : 0));
+      ASSERT_EQ(batch.code[0], expected);
+      const float own = rule.scale_of(std::fabs(drawn.x));
+      if (own == unit.scale && unit.scale != rule.floor) {
+        ASSERT_TRUE(batch.large);
+        ASSERT_TRUE(rule.may_decide(expected)) << drawn.x << " of " << drawn.largest;
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace liveweight
