@@ -14,7 +14,7 @@
 #include <array>
 #include <cmath>
 
-#include "quantize/encode-inl.h"
+#include "quantize/encoders-inl.h"
 #include "quantize/extremes-inl.h"
 #include "quantize/quantize.h"
 #include "quantize/unit_layout.h"
@@ -110,6 +110,7 @@ class BoxQuantizer {
     if (whole_tensor) {
       batch_.amax[0] = tensor_.amax;
       if (!maker_.make(batch_, 1)) return oracle(box_.row, box_.rows, box_.col, box_.cols);
+      prepare_coders(1, box_.rows * box_.cols);
     }
     for (int64_t row = box_.row; row < box_.row + box_.rows; ++row) {
       for (int64_t col = box_.col; col < box_.col + box_.cols;) {
@@ -165,6 +166,7 @@ class BoxQuantizer {
     if (!whole_tensor) {
       widen(count);
       if (!maker_.make(batch_, count)) return oracle(row, 1, begin, end - begin);
+      prepare_coders(count, size);
     }
     store_scales(row, begin, size, count);
     for (int64_t i = 0; i < count; ++i)
@@ -205,16 +207,23 @@ class BoxQuantizer {
     }
   }
 
+  // For units of so many elements.
+  void prepare_coders(int64_t count, int64_t elements) {
+    const bool offset = rule_.form == ScaleForm::kRange;
+    for (int64_t i = 0; i < count; ++i) {
+      coders_[i].factors = {batch_.factor[i], batch_.offset[i], offset ? 0.0f : rule_.lowest,
+                            offset ? 15.0f : rule_.highest};
+      encode_.prepare(coders_[i], elements);
+    }
+  }
+
   void encode(int64_t row, int64_t begin, int64_t end, int64_t unit) const {
     begin = std::max(begin, kept_begin_);
     end = std::min(end, kept_end_);
     if (begin >= end) return;
-    const bool offset = rule_.form == ScaleForm::kRange;
-    const Factors factors{batch_.factor[unit], batch_.offset[unit], offset ? 0.0f : rule_.lowest,
-                          offset ? 15.0f : rule_.highest};
     const int64_t local = begin - format_.source_col;
     const int64_t byte = format_.scheme.element == Element::kInt4 ? local / 2 : local;
-    encode_.run(at(row, begin), end - begin, factors, reinterpret_cast<uint8_t*>(data_row(row) + byte),
+    encode_.run(at(row, begin), end - begin, coders_[unit], reinterpret_cast<uint8_t*>(data_row(row) + byte),
                 ahead_);
   }
 
@@ -264,6 +273,7 @@ class BoxQuantizer {
     widen(count);
     if (rule_.fill_edges) fill_edges(row_end - row, col, end, count);
     if (!maker_.make(batch_, count)) return oracle(row, row_end - row, col, end - col);
+    prepare_coders(count, edge * (row_end - row));
     const int64_t first = std::max(row, region_.segment.source_row);
     const int64_t last = std::min(row_end, region_.segment.source_row + region_.segment.rows);
     if (first < last && keeps(first)) store_scales(first, col, edge, count);
@@ -294,6 +304,7 @@ class BoxQuantizer {
   int64_t ahead_ = 2 * box_.stride * static_cast<int64_t>(sizeof(Bits));  // the row after the next
   UnitBatch batch_ = {};
   std::array<Bits, kBatch> largest_ = {}, smallest_ = {};
+  std::array<UnitCoder, kBatch> coders_;
 };
 
 template <class S>

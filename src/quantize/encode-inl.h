@@ -165,12 +165,6 @@ class Encoder {
     }
   }
 
- private:
-  static constexpr int64_t kBytes = kLanes * Codes::kBits / 8;
-  static constexpr hn::CappedTag<uint8_t, static_cast<size_t>(kBytes)> kSingle{};
-  static constexpr hn::CappedTag<uint8_t, static_cast<size_t>(2 * kBytes)> kPair{};
-  static constexpr hn::CappedTag<uint8_t, static_cast<size_t>(4 * kBytes)> kQuad{};
-
   static HWY_INLINE void prefetch(const Bits* at, int64_t ahead) {
     const auto* line = reinterpret_cast<const char*>(reinterpret_cast<uintptr_t>(at) + ahead);
     for (size_t byte = 0; byte < 4 * kLanes * sizeof(Bits); byte += 64) {
@@ -178,9 +172,18 @@ class Encoder {
     }
   }
 
+  HWY_INLINE FloatVector code_space(FloatVector x) const {
+    return to_code_space<S, kEncoding, kZeroPoint>(x, factor_, offset_);
+  }
+
+ private:
+  static constexpr int64_t kBytes = kLanes * Codes::kBits / 8;
+  static constexpr hn::CappedTag<uint8_t, static_cast<size_t>(kBytes)> kSingle{};
+  static constexpr hn::CappedTag<uint8_t, static_cast<size_t>(2 * kBytes)> kPair{};
+  static constexpr hn::CappedTag<uint8_t, static_cast<size_t>(4 * kBytes)> kQuad{};
+
   HWY_INLINE auto pack_at(const Bits* from) const {
-    return pack<Codes::kBits>(
-        codes_(to_code_space<S, kEncoding, kZeroPoint>(S::load(from), factor_, offset_)));
+    return pack<Codes::kBits>(codes_(code_space(S::load(from))));
   }
 
   // Fewer than kLanes elements, and the nibble left over of the last byte cleared.
@@ -196,68 +199,6 @@ class Encoder {
   FloatVector factor_, offset_;
   Codes codes_;
 };
-
-// Elements of one unit in one row.
-using EncodeRun = void (*)(const void* from, int64_t count, const Factors& factors, uint8_t* to,
-                           int64_t ahead);
-
-// `groups` units of `size` elements side by side in one row, `size` a multiple of kLanes; factor[i] and
-// offset[i] are of unit i. `to` is plain memory.
-using EncodeGroups = void (*)(const void* from, int64_t groups, int64_t size, const float* factor,
-                              const float* offset, Factors range, uint8_t* to, int64_t ahead);
-
-struct Encoders {
-  EncodeRun run = nullptr;  // null for a pair of element and encoding that no profile has
-  EncodeGroups groups = nullptr;
-};
-
-template <class S, class Codes, Encoding kEncoding, bool kZeroPoint>
-void encode_run(const void* from, int64_t count, const Factors& factors, uint8_t* to, int64_t ahead) {
-  const auto* elements = static_cast<const typename S::Bits*>(from);
-  Encoder<S, Codes, kEncoding, kZeroPoint>(factors).run(elements, count, to, ahead);
-}
-
-template <class S, class Codes, Encoding kEncoding, bool kZeroPoint>
-void encode_groups(const void* from, int64_t groups, int64_t size, const float* factor, const float* offset,
-                   Factors range, uint8_t* to, int64_t ahead) {
-  const auto* elements = static_cast<const typename S::Bits*>(from);
-  for (int64_t i = 0; i < groups; ++i, elements += size, to += size * Codes::kBits / 8) {
-    range.factor = factor[i];
-    range.offset = offset[i];
-    Encoder<S, Codes, kEncoding, kZeroPoint>(range).vectors(elements, size, to, ahead);
-  }
-}
-
-template <class S, class Codes, Encoding kEncoding, bool kZeroPoint = false>
-constexpr Encoders encoders_of() {
-  return {encode_run<S, Codes, kEncoding, kZeroPoint>, encode_groups<S, Codes, kEncoding, kZeroPoint>};
-}
-
-template <class S>
-Encoders find_encoders(Element element, Encoding encoding, bool zero_point) {
-  if (element == Element::kE4M3) {
-    if (encoding == Encoding::kDivide) return encoders_of<S, E4M3Codes, Encoding::kDivide>();
-    if (encoding == Encoding::kMultiply) return encoders_of<S, E4M3Codes, Encoding::kMultiply>();
-    if (encoding == Encoding::kMultiplyFactor) return encoders_of<S, E4M3Codes, Encoding::kMultiply>();
-    if (encoding == Encoding::kDivideRounded) return encoders_of<S, E4M3Codes, Encoding::kDivideRounded>();
-  } else if (element == Element::kInt8) {
-    if (encoding == Encoding::kMultiply) return encoders_of<S, Int8Codes, Encoding::kMultiply>();
-    if (encoding == Encoding::kMultiplyRounded)
-      return encoders_of<S, Int8Codes, Encoding::kMultiplyRounded>();
-    if (encoding == Encoding::kDivideRounded) return encoders_of<S, Int8Codes, Encoding::kDivideRounded>();
-  } else if (element == Element::kInt4) {
-    if (encoding == Encoding::kMultiplyRounded)
-      return encoders_of<S, Int4Codes<8>, Encoding::kMultiplyRounded>();
-    if (encoding == Encoding::kDivideRounded) {
-      return zero_point ? encoders_of<S, Int4Codes<8>, Encoding::kDivideRounded, true>()
-                        : encoders_of<S, Int4Codes<8>, Encoding::kDivideRounded>();
-    }
-    if (encoding == Encoding::kOffsetDivide) return encoders_of<S, Int4Codes<0>, Encoding::kOffsetDivide>();
-    if (encoding == Encoding::kOffsetDivideRounded)
-      return encoders_of<S, Int4Codes<0>, Encoding::kOffsetDivideRounded>();
-  }
-  return {};
-}
 
 }  // namespace HWY_NAMESPACE
 }  // namespace liveweight

@@ -1,0 +1,123 @@
+// The encoders of a pair of element and encoding, chosen once a box. Included once for each instruction set,
+// as Highway wants it.
+#if defined(LIVEWEIGHT_QUANTIZE_ENCODERS_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef LIVEWEIGHT_QUANTIZE_ENCODERS_INL_H_
+#undef LIVEWEIGHT_QUANTIZE_ENCODERS_INL_H_
+#else
+#define LIVEWEIGHT_QUANTIZE_ENCODERS_INL_H_
+#endif
+
+#include <type_traits>
+
+#include "quantize/encode-inl.h"
+#include "quantize/mantissa_table-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace liveweight {
+namespace HWY_NAMESPACE {
+
+// A unit as its elements are encoded: by its factors, or by the table that `prepare` made of them.
+struct UnitCoder {
+  Factors factors;
+  bool tabled = false;
+  MantissaTable table;
+};
+
+// Makes the table where a unit of so many elements is worth it.
+using PrepareUnit = void (*)(UnitCoder& unit, int64_t elements);
+
+// Elements of one unit in one row.
+using EncodeRun = void (*)(const void* from, int64_t count, const UnitCoder& unit, uint8_t* to,
+                           int64_t ahead);
+
+// `groups` units of `size` elements side by side in one row, `size` a multiple of kLanes; factor[i] and
+// offset[i] are of unit i. `to` is plain memory.
+using EncodeGroups = void (*)(const void* from, int64_t groups, int64_t size, const float* factor,
+                              const float* offset, Factors range, uint8_t* to, int64_t ahead);
+
+struct Encoders {
+  PrepareUnit prepare = nullptr;
+  EncodeRun run = nullptr;  // null for a pair of element and encoding that no profile has
+  EncodeGroups groups = nullptr;
+};
+
+template <class S, class Codes>
+inline constexpr bool kTabled =
+    kHasMantissaTables&& std::is_same_v<S, BF16Source>&& std::is_same_v<Codes, E4M3Codes>;
+
+template <class S, class Codes, Encoding kEncoding, bool kZeroPoint>
+void prepare_unit(UnitCoder& unit, int64_t elements) {
+  constexpr int64_t kWorth = 1024;
+  unit.tabled = false;
+  if constexpr (kTabled<S, Codes>) {
+    if (elements < kWorth || !suits_table(unit.factors.factor)) return;
+    const Encoder<S, Codes, kEncoding, kZeroPoint> encoder(unit.factors);
+    fill_table([&](FloatVector x) HWY_ATTR { return encoder.code_space(x); }, unit.table);
+    unit.tabled = true;
+  }
+}
+
+template <class S, class Codes, Encoding kEncoding, bool kZeroPoint>
+void encode_run(const void* from, int64_t count, const UnitCoder& unit, uint8_t* to, int64_t ahead) {
+  const auto* elements = static_cast<const typename S::Bits*>(from);
+  const Encoder<S, Codes, kEncoding, kZeroPoint> encoder(unit.factors);
+  int64_t done = 0;
+  if constexpr (kTabled<S, Codes>) {
+    constexpr int64_t kStep = 64;
+    const bool stream = reinterpret_cast<uintptr_t>(to) % 64 == 0;
+    const TableCodes<S> codes(unit.table);
+    for (; unit.tabled && done + kStep <= count; done += kStep) {
+      if (ahead) encoder.prefetch(elements + done, ahead);
+      if (!codes.store(elements + done, to + done, stream)) encoder.run(elements + done, kStep, to + done, 0);
+    }
+  }
+  encoder.run(elements + done, count - done, to + done * Codes::kBits / 8, ahead);
+}
+
+template <class S, class Codes, Encoding kEncoding, bool kZeroPoint>
+void encode_groups(const void* from, int64_t groups, int64_t size, const float* factor, const float* offset,
+                   Factors range, uint8_t* to, int64_t ahead) {
+  const auto* elements = static_cast<const typename S::Bits*>(from);
+  for (int64_t i = 0; i < groups; ++i, elements += size, to += size * Codes::kBits / 8) {
+    range.factor = factor[i];
+    range.offset = offset[i];
+    Encoder<S, Codes, kEncoding, kZeroPoint>(range).vectors(elements, size, to, ahead);
+  }
+}
+
+template <class S, class Codes, Encoding kEncoding, bool kZeroPoint = false>
+constexpr Encoders encoders_of() {
+  return {prepare_unit<S, Codes, kEncoding, kZeroPoint>, encode_run<S, Codes, kEncoding, kZeroPoint>,
+          encode_groups<S, Codes, kEncoding, kZeroPoint>};
+}
+
+template <class S>
+Encoders find_encoders(Element element, Encoding encoding, bool zero_point) {
+  if (element == Element::kE4M3) {
+    if (encoding == Encoding::kDivide) return encoders_of<S, E4M3Codes, Encoding::kDivide>();
+    if (encoding == Encoding::kMultiply) return encoders_of<S, E4M3Codes, Encoding::kMultiply>();
+    if (encoding == Encoding::kMultiplyFactor) return encoders_of<S, E4M3Codes, Encoding::kMultiply>();
+    if (encoding == Encoding::kDivideRounded) return encoders_of<S, E4M3Codes, Encoding::kDivideRounded>();
+  } else if (element == Element::kInt8) {
+    if (encoding == Encoding::kMultiply) return encoders_of<S, Int8Codes, Encoding::kMultiply>();
+    if (encoding == Encoding::kMultiplyRounded)
+      return encoders_of<S, Int8Codes, Encoding::kMultiplyRounded>();
+    if (encoding == Encoding::kDivideRounded) return encoders_of<S, Int8Codes, Encoding::kDivideRounded>();
+  } else if (element == Element::kInt4) {
+    if (encoding == Encoding::kMultiplyRounded)
+      return encoders_of<S, Int4Codes<8>, Encoding::kMultiplyRounded>();
+    if (encoding == Encoding::kDivideRounded) {
+      return zero_point ? encoders_of<S, Int4Codes<8>, Encoding::kDivideRounded, true>()
+                        : encoders_of<S, Int4Codes<8>, Encoding::kDivideRounded>();
+    }
+    if (encoding == Encoding::kOffsetDivide) return encoders_of<S, Int4Codes<0>, Encoding::kOffsetDivide>();
+    if (encoding == Encoding::kOffsetDivideRounded)
+      return encoders_of<S, Int4Codes<0>, Encoding::kOffsetDivideRounded>();
+  }
+  return {};
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace liveweight
+HWY_AFTER_NAMESPACE();
+#endif
