@@ -1,7 +1,7 @@
 // High-precision or quantized weights on disk: safetensors files, and Hugging Face directories of them. Files
-// are opened read-only and mapped; a file that somebody truncates while it is mapped cannot be read safely by
-// any program, so writers must replace files (rename), as all common ones do; `check_unchanged` tells whether
-// one did otherwise.
+// are opened read-only and mapped. Writers should replace files (rename), as all common ones do: where one
+// overwrites or truncates a file that is mapped, what is read is neither the old nor the new, or zeros where
+// the file ended, and `check_unchanged` says so.
 #pragma once
 
 #include <cstdint>
@@ -41,6 +41,8 @@ struct SafetensorsHeader {
 Result<SafetensorsHeader> parse_safetensors_header(std::span<const std::byte> head, uint64_t file_bytes,
                                                    const std::string& file);
 
+class Mapping;  // src/checkpoint/mapping.h
+
 // A file mapped for as long as this lives. Immutable; any thread may read it.
 class SafetensorsFile {
  public:
@@ -52,7 +54,8 @@ class SafetensorsFile {
   const std::string& path() const { return path_; }
   const SafetensorsHeader& header() const { return header_; }
   TensorView view(const SafetensorsEntry& entry) const;
-  // kIo where the file at the path is not the one that was opened, of the same size and time.
+  // kIo where the file at the path is not the one that was opened, of the same size and time, or where a part
+  // was read that it did not have any more.
   Status check_unchanged() const;
 
  private:
@@ -66,8 +69,7 @@ class SafetensorsFile {
 
   std::string path_;
   SafetensorsHeader header_;
-  const std::byte* data_ = nullptr;
-  uint64_t bytes_ = 0;
+  std::unique_ptr<const Mapping> mapping_;
   Identity identity_;
 };
 

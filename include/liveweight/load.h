@@ -50,7 +50,8 @@ struct LoadOptions {
 // Compiles the plan and loads the first version.
 Result<std::unique_ptr<LiveModel>> load_model(const ModelDirectory& directory, const LoadOptions& options);
 
-// One update that brings every tensor of the checkpoint. All or nothing; nothing is read again after commit.
+// One update that brings every tensor of the checkpoint, whose files must not change meanwhile (it sets
+// options.verify_source). All or nothing; nothing is read again after commit.
 Result<UpdateReport> reload(LiveModel& model, const Checkpoint& checkpoint, const NameMap& names = {},
                             UpdateOptions options = {});
 

@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -31,6 +32,9 @@ struct UpdateOptions {
   uint64_t staging_budget_bytes =
       64 << 20;  // for units whose bytes arrive in pieces; kResourceExhausted beyond it
   std::chrono::milliseconds reader_timeout{30'000};
+  // Asked when the last borrowed byte has been read and before the new version becomes the current one: an
+  // error refuses the update. For sources that can change while they are read (mapped files).
+  std::function<Status()> verify_source;
 };
 
 // A piece of a checkpoint tensor: `extent` elements from `start` along every dimension, row-major in the data

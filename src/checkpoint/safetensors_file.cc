@@ -1,13 +1,9 @@
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
-#include <unistd.h>
-
-#include <cerrno>
-#include <cstring>
 
 #include "checkpoint/file.h"
+#include "checkpoint/mapping.h"
 #include "liveweight/checkpoint.h"
 
 namespace liveweight {
@@ -25,28 +21,26 @@ Result<std::shared_ptr<const SafetensorsFile>> SafetensorsFile::open(const std::
   struct stat status {};
   if (fstat(descriptor.get(), &status) != 0) return io_error(path, "stat");
   file->identity_ = identity_of(&status);
-  file->bytes_ = file->identity_.bytes;
-  if (file->bytes_ > 0) {
-    void* data = mmap(nullptr, file->bytes_, PROT_READ, MAP_SHARED, descriptor.get(), 0);
-    if (data == MAP_FAILED) return io_error(path, "map");
-    file->data_ = static_cast<const std::byte*>(data);
-  }
-  LW_ASSIGN(file->header_, parse_safetensors_header({file->data_, file->bytes_}, file->bytes_, file->path_));
+  LW_ASSIGN(Mapping mapping, Mapping::create(descriptor.get(), file->identity_.bytes, file->path_));
+  file->mapping_ = std::make_unique<Mapping>(std::move(mapping));
+  const Mapping& mapped = *file->mapping_;
+  LW_ASSIGN(file->header_,
+            parse_safetensors_header({mapped.data(), mapped.bytes()}, mapped.bytes(), file->path_));
+  LW_TRY(file->check_unchanged());
   return file;
 }
 
-SafetensorsFile::~SafetensorsFile() {
-  if (data_) munmap(const_cast<std::byte*>(data_), bytes_);
-}
+SafetensorsFile::~SafetensorsFile() = default;
 
 TensorView SafetensorsFile::view(const SafetensorsEntry& entry) const {
-  return {entry.dtype, entry.shape, data_ + header_.data_begin + entry.begin, entry.end - entry.begin};
+  return {entry.dtype, entry.shape, mapping_->data() + header_.data_begin + entry.begin,
+          entry.end - entry.begin};
 }
 
 Status SafetensorsFile::check_unchanged() const {
   struct stat status {};
   if (stat(path_.c_str(), &status) != 0) return io_error(path_, "stat");
-  if (identity_of(&status) == identity_) return {};
+  if (identity_of(&status) == identity_ && !mapping_->lost()) return {};
   return fail(ErrorCode::kIo, fmt::format("{}: the file changed while it was being read", path_), {path_});
 }
 

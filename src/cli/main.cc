@@ -3,10 +3,12 @@
 #include <fmt/format.h>
 
 #include <charconv>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
 #include <iostream>
+#include <new>
 
 #include "base/threads.h"
 #include "cli/command.h"
@@ -140,8 +142,13 @@ int run(int argc, char** argv) {
 }  // namespace liveweight::cli
 
 int main(int argc, char** argv) {
+  // A file over the limit of sizes is an error of its write, and not the end of the process.
+  std::signal(SIGXFSZ, SIG_IGN);
   try {
     return liveweight::cli::run(argc, argv);
+  } catch (const std::bad_alloc&) {
+    fmt::print(stderr, "liveweight: error: out of memory\n");
+    return liveweight::cli::kRefused;
   } catch (const std::exception& error) {
     fmt::print(stderr, "liveweight: error: internal fault: {}\n", error.what());
     return 1;

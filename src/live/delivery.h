@@ -101,4 +101,32 @@ inline Status deliver(Random& random, Update& update, const std::vector<Delivery
   return {};
 }
 
+inline constexpr CommitMode kCommitModes[] = {CommitMode::kFlip, CommitMode::kCopy, CommitMode::kInPlace};
+
+// A model, how it is quantized, and how its updates commit.
+struct RandomCase {
+  RandomModel model;
+  PlanOptions options;
+
+  static RandomCase draw(Random& random, uint64_t seed, int64_t heads = 4) {
+    static const std::vector<Scheme> schemes = all_schemes();
+    RandomCase drawn{RandomModel(random, heads), {}};
+    drawn.options.quantization = QuantizationConfig::uniform(schemes[seed % schemes.size()]);
+    drawn.options.mode = one_of(random, kCommitModes);
+    return drawn;
+  }
+  std::string describe(uint64_t seed) const {
+    return fmt::format("LIVEWEIGHT_TEST_SEED={} LIVEWEIGHT_TEST_ROUNDS=1: mode {}, {}", seed,
+                       to_string(options.mode), model.text());
+  }
+};
+
+inline Result<UpdateReport> reload(Random& random, LiveModel& live, const std::vector<Delivery>& all,
+                                   UpdateOptions options = {}) {
+  auto update = live.begin_update(std::move(options));
+  if (!update) return tl::unexpected(update.error());
+  LW_TRY(deliver(random, *update, all));
+  return update->commit();
+}
+
 }  // namespace liveweight::testing

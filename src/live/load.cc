@@ -80,14 +80,13 @@ Result<std::unique_ptr<LiveModel>> load_model(const ModelDirectory& directory, c
 
 Result<UpdateReport> reload(LiveModel& model, const Checkpoint& checkpoint, const NameMap& names,
                             UpdateOptions options) {
+  options.verify_source = [&checkpoint] { return checkpoint.check_unchanged(); };
   LW_ASSIGN(Update update, model.begin_update(std::move(options)));
   for (const CheckpointTensor& tensor : checkpoint.tensors()) {
     LW_ASSIGN(const std::string name, names.canonical(tensor.name));
     if (is_ignored_tensor(name)) continue;
     LW_TRY(update.borrow(name, tensor.view));
   }
-  LW_TRY(update.prepare());
-  LW_TRY(checkpoint.check_unchanged());
   return update.commit();
 }
 

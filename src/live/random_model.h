@@ -93,10 +93,10 @@ class RandomModel {
         one_of(random, kArchitectures), between(random, 8, 300), between(random, 8, 300),
         between(random, 1, 2), heads, kv_heads, head_dim, between(random, 8, 150), tied,
         one_of(random, kDTypes), between(random, 8, 150));
-    auto config = parse_model_config(text_);
-    if (!config) throw std::runtime_error(config.error().message + " in " + text_);
-    description_ = describe_model(*config).value();
+    describe();
   }
+  // Of one config.json, with random weights.
+  explicit RandomModel(std::string config) : text_(std::move(config)) { describe(); }
 
   const ModelDescription& description() const { return description_; }
   const std::string& text() const { return text_; }
@@ -121,6 +121,12 @@ class RandomModel {
   }
 
  private:
+  void describe() {
+    auto config = parse_model_config(text_);
+    if (!config) throw std::runtime_error(config.error().message + " in " + text_);
+    description_ = describe_model(*config).value();
+  }
+
   std::string text_;
   ModelDescription description_;
 };

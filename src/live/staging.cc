@@ -15,6 +15,10 @@ namespace {
 constexpr int64_t kJobBytes =
     512 << 10;  // of source: small enough to share out evenly, large enough to cost no overhead
 
+// Matrices with one scale are read twice: so many bytes at a time that the caches still hold them the second
+// time.
+constexpr int64_t kCachedBytes = 16 << 20;
+
 // Part of a queued piece, for one target: whole units, about kJobBytes of them.
 struct Job {
   const Source* source;
@@ -66,7 +70,7 @@ Status Staging::put_target(int32_t source_index, int32_t target_index, const Pie
   const Target& target = source.targets[target_index];
   if (target.held) {
     LW_ASSIGN(const HeldMatrix matrix, held_matrices_.add(source_index, target, piece, false));
-    return matrix.pieces.empty() ? Status{} : run_held({matrix});
+    return matrix.pieces.empty() ? Status{} : run_held({&matrix, 1});
   }
   const auto apply = [&](const Piece& units) {
     return apply_piece(plan_, source, target, units, slot_of(target), TensorUnit{});
@@ -164,7 +168,24 @@ Status Staging::run() {
   return run_held(held);
 }
 
-Status Staging::run_held(const std::vector<HeldMatrix>& matrices) {
+Status Staging::run_held(std::span<const HeldMatrix> matrices) {
+  const auto bytes_of = [&](const HeldMatrix& matrix) {
+    int64_t bytes = 0;
+    for (const HeldPiece& held : matrix.pieces) {
+      bytes += held.piece.rows * held.piece.cols * element_bytes(plan_.sources[held.source]);
+    }
+    return bytes;
+  };
+  for (size_t begin = 0, end = 0; begin < matrices.size(); begin = end) {
+    for (int64_t bytes = 0; end < matrices.size() && (end == begin || bytes < kCachedBytes); ++end) {
+      bytes += bytes_of(matrices[end]);
+    }
+    LW_TRY(run_cached(matrices.subspan(begin, end - begin)));
+  }
+  return {};
+}
+
+Status Staging::run_cached(std::span<const HeldMatrix> matrices) {
   std::vector<Job> jobs;
   std::vector<size_t> matrix_of;
   for (size_t m = 0; m < matrices.size(); ++m) {

@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <mutex>
+#include <span>
 #include <vector>
 
 #include "live/held_matrices.h"
@@ -43,7 +44,8 @@ class Staging {
   };
 
   Status put_target(int32_t source, int32_t target, const Piece& piece);
-  Status run_held(const std::vector<HeldMatrix>& matrices);
+  Status run_held(std::span<const HeldMatrix> matrices);
+  Status run_cached(std::span<const HeldMatrix> matrices);
   Status compare_alias(const HeldPiece& alias) const;
   std::byte* slot_of(const Target& target) const { return slot_of_(target.parameter); }
 

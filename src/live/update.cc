@@ -118,6 +118,13 @@ Status Update::Implementation::fence_in_place() {
   return {};
 }
 
+// Whoever waits for a version comes through: to the one that is current, or to the news that there is none.
+void Update::Implementation::open_fence() {
+  std::lock_guard lock(fence_mutex);
+  if (fenced) model.versions.open_gate();
+  fenced = false;
+}
+
 Status Update::Implementation::stage() {
   LW_TRY(first_error());
   const auto start = Clock::now();
@@ -158,8 +165,10 @@ Status Update::Implementation::prove() {
       return fail(ErrorCode::kUnsupported,
                   "expected_digest: in the mode in_place it cannot be checked before the commit");
     }
-    return staging->check();
+    LW_TRY(staging->check());
+    return verify_source();
   }
+  LW_TRY(verify_source());
   if (!options.expected_digest) return {};
   const Digest digest = digest_of_slots(*model.plan, next_slots()).model;
   if (digest == *options.expected_digest) return {};
@@ -174,6 +183,10 @@ std::vector<const std::byte*> Update::Implementation::next_slots() const {
     slots.push_back(touched[p] || !base ? model.next_slot(p) : base->table.slots[p]);
   }
   return slots;
+}
+
+Status Update::Implementation::verify_source() const {
+  return options.verify_source ? options.verify_source() : Status();
 }
 
 Result<UpdateReport> Update::Implementation::commit() {
@@ -233,6 +246,7 @@ Status Update::Implementation::commit_fenced() {
   if (in_place) {
     model.versions.publish(nullptr);
     LW_TRY(staging->run());
+    LW_TRY(verify_source());
   } else {
     model.swap_slots(touched_list());
   }
@@ -271,6 +285,7 @@ Status Update::Implementation::first_error() {
 }
 
 Status Update::Implementation::fail_with(Error why) {
+  open_fence();
   std::lock_guard lock(error_mutex);
   if (!error) error = std::move(why);
   return tl::unexpected(*error);
@@ -280,8 +295,7 @@ void Update::Implementation::close() {
   std::lock_guard lock(model.mutex);
   if (closed) return;
   closed = true;
-  if (fenced) model.versions.open_gate();
-  fenced = false;
+  open_fence();
   model.update_open = false;
   if (mirror_recorded && !committed) {
     model.mirror_sequence.reset();

@@ -57,6 +57,7 @@ struct Update::Implementation {
   // deltas may come.
   void touch(int32_t source, bool changes_only);
   Status fence_in_place();
+  void open_fence();
   Status stage_now();
   Status stage_deltas();
   Status check_whole_matrices() const;
@@ -64,6 +65,7 @@ struct Update::Implementation {
   Status check_mirror() const;
   Status record_in_mirror();
   Status prove();
+  Status verify_source() const;
   Status commit_flip();
   Status commit_fenced();
   void fill_next_table(Snapshot::State& next, const std::vector<const std::byte*>& slots);

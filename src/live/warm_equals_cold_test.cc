@@ -4,37 +4,10 @@
 namespace liveweight::testing {
 namespace {
 
-constexpr CommitMode kModes[] = {CommitMode::kFlip, CommitMode::kCopy, CommitMode::kInPlace};
-
-struct Case {
-  RandomModel model;
-  PlanOptions options;
-
-  static Case draw(Random& random, uint64_t seed, int64_t heads = 4) {
-    static const std::vector<Scheme> schemes = all_schemes();
-    Case drawn{RandomModel(random, heads), {}};
-    drawn.options.quantization = QuantizationConfig::uniform(schemes[seed % schemes.size()]);
-    drawn.options.mode = one_of(random, kModes);
-    return drawn;
-  }
-  std::string describe(uint64_t seed) const {
-    return fmt::format("LIVEWEIGHT_TEST_SEED={} LIVEWEIGHT_TEST_ROUNDS=1: mode {}, {}", seed,
-                       to_string(options.mode), model.text());
-  }
-};
-
-Result<UpdateReport> reload(Random& random, LiveModel& live, const std::vector<Delivery>& all,
-                            UpdateOptions options = {}) {
-  auto update = live.begin_update(std::move(options));
-  if (!update) return tl::unexpected(update.error());
-  LW_TRY(deliver(random, *update, all));
-  return update->commit();
-}
-
 TEST(WarmEqualsCold, WhateverTheSchemeTheModeTheOrderAndThePieces) {
   for (const uint64_t seed : seeds(90)) {
     Random random(seed);
-    const Case drawn = Case::draw(random, seed);
+    const RandomCase drawn = RandomCase::draw(random, seed);
     SCOPED_TRACE(drawn.describe(seed));
     const Weights first = drawn.model.weights(random), second = drawn.model.weights(random);
     const auto live = make_model(drawn.model, first.catalog(), drawn.options);
@@ -54,7 +27,7 @@ TEST(WarmEqualsCold, WhateverTheSchemeTheModeTheOrderAndThePieces) {
 TEST(WarmEqualsCold, WithTheModelCutAmongOneToEightRanks) {
   for (const uint64_t seed : seeds(60)) {
     Random random(seed);
-    const Case drawn = Case::draw(random, seed, 8);
+    const RandomCase drawn = RandomCase::draw(random, seed, 8);
     SCOPED_TRACE(drawn.describe(seed));
     const Weights first = drawn.model.weights(random), second = drawn.model.weights(random);
     PlanOptions options = drawn.options;
@@ -79,7 +52,7 @@ TEST(WarmEqualsCold, WithTheModelCutAmongOneToEightRanks) {
 TEST(WarmEqualsCold, WhereOnlyPartOfTheModelIsUpdated) {
   for (const uint64_t seed : seeds(60)) {
     Random random(seed);
-    Case drawn = Case::draw(random, seed);
+    RandomCase drawn = RandomCase::draw(random, seed);
     SCOPED_TRACE(drawn.describe(seed));
     const Weights first = drawn.model.weights(random), second = drawn.model.weights(random);
     const auto live = make_model(drawn.model, first.catalog(), drawn.options);
@@ -121,7 +94,7 @@ TEST(WarmEqualsCold, WhereOnlyPartOfTheModelIsUpdated) {
 }
 
 TEST(WarmEqualsCold, AfterAHundredReloadsInARow) {
-  for (const CommitMode mode : kModes) {
+  for (const CommitMode mode : kCommitModes) {
     Random random(7);
     const RandomModel model(random);
     PlanOptions options;

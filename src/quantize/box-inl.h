@@ -226,18 +226,25 @@ class BoxQuantizer {
   }
 
   Fault block_rows() {
-    ahead_ = 0;  // what is next has been read already
     const int64_t edge = format_.scheme.size;
     for (int64_t row = box_.row; row < box_.row + box_.rows;) {
       const int64_t row_end = std::min((row / edge + 1) * edge, box_.row + box_.rows);
       for (int64_t col = box_.col; col < box_.col + box_.cols;) {
         const int64_t end = std::min(col + kStripBlocks * edge, box_.col + box_.cols);
+        prefetch_strip_after(col, end, row_end - row);
         if (Fault fault = blocks(row, row_end, col, end)) return fault;
         col = end;
       }
       row = row_end;
     }
     return std::nullopt;
+  }
+
+  // While a strip is encoded, for the second time in this cache, the one after it is fetched row by row: to
+  // its right, or of the next row of blocks.
+  void prefetch_strip_after(int64_t col, int64_t end, int64_t rows) {
+    const bool last = end == box_.col + box_.cols;
+    ahead_ = (last ? rows * box_.stride - (col - box_.col) : end - col) * static_cast<int64_t>(sizeof(Bits));
   }
 
   // Up to kStripBlocks blocks, side by side.

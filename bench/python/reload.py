@@ -1,0 +1,115 @@
+#!/usr/bin/env python3
+"""Reloads of a torchao-quantized Llama: ours beside a straightforward implementation in torch and torchao (restore
+high-precision parameters, load, quantize, copy into the old ones), in alternating rounds.
+
+    reload.py [--layers 22] [--rounds 3] [--scheme int8 fp8 int4] [--source file memory stream]
+
+Needs torch, torchao and safetensors. file: a mapped safetensors file; memory: a dictionary's items; stream: tensors that
+are made for each step of the iterator. Peak memory is of pages of the process's own (RssAnon), in separate rounds."""
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from types import SimpleNamespace
+
+import torch
+from llama import Llama, Loader, load_weights, make_checkpoint
+from memory import PeakMemory
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import nn
+from torchao.quantization import Float8WeightOnlyConfig, Int8WeightOnlyConfig, IntxWeightOnlyConfig, PerGroup, PerRow, quantize_
+
+from liveweight.torch._fallback import inner_tensors
+from liveweight.torch.online_quantization import (maybe_save_metadata_and_attributes_for_weight_reloading,
+                                                  support_quantized_model_reload_from_hp_weights)
+
+SCHEMES = {"int8": Int8WeightOnlyConfig(version=2), "fp8": Float8WeightOnlyConfig(granularity=PerRow()),
+           "int4": IntxWeightOnlyConfig(weight_dtype=torch.int4, granularity=PerGroup(32), version=2)}
+ours = support_quantized_model_reload_from_hp_weights(load_weights)
+
+
+@torch.no_grad()
+def straightforward(model, configuration, weights):
+    old = dict(model.named_parameters())
+    modules = dict(model.named_modules())
+    for name, parameter in old.items():
+        module, _, attribute = name.rpartition(".")
+        fresh = nn.Parameter(torch.empty(parameter.shape, dtype=torch.bfloat16), requires_grad=False)
+        fresh.weight_loader = model.recorded_weight_attr[name]["weight_loader"][0]
+        setattr(modules[module], attribute, fresh)
+    load_weights(Loader(model), weights)
+    quantize_(model, configuration)
+    for name, parameter in old.items():
+        module, _, attribute = name.rpartition(".")
+        parameter.copy_(getattr(modules[module], attribute))
+        setattr(modules[module], attribute, parameter)
+
+
+def sources(kind, weights, path):
+    if kind == "memory":
+        return weights.items()
+    if kind == "stream":
+        return ((name, tensor.clone()) for name, tensor in weights.items())
+    return ((name, file.get_tensor(name)) for file in [safe_open(path, "pt")] for name in file.keys())
+
+
+def bits(model):
+    return [part.view(torch.uint8).clone() for p in model.parameters() for part in inner_tensors(p.detach())]
+
+
+def measure(run):
+    begin = time.perf_counter()
+    run()
+    return time.perf_counter() - begin
+
+
+def compare(scheme, kind, weights, path, arguments):
+    configuration = SCHEMES[scheme]
+    model = Llama(arguments.layers)
+    maybe_save_metadata_and_attributes_for_weight_reloading(model, SimpleNamespace(quantization="torchao"))
+    quantize_(model, configuration)
+    ways = {"liveweight": lambda: ours(Loader(model), sources(kind, weights, path)),
+            "torch": lambda: straightforward(model, configuration, sources(kind, weights, path))}
+    ways["torch"]()
+    expected = bits(model)
+    for parameter in model.parameters():
+        for part in inner_tensors(parameter.detach()):
+            part.zero_()
+    ways["liveweight"]()
+    equal = all(torch.equal(a, b) for a, b in zip(expected, bits(model)))
+    del expected
+    seconds = {name: [] for name in ways}
+    for _ in range(arguments.rounds):
+        for name, run in ways.items():
+            seconds[name].append(measure(run))
+    peaks = {}
+    for name, run in ways.items():
+        with PeakMemory() as peak:
+            run()
+        peaks[name] = peak.extra_bytes
+    medians = {name: statistics.median(times) for name, times in seconds.items()}
+    source_bytes = sum(tensor.nbytes for tensor in weights.values())
+    return {"scheme": scheme, "source": kind, "equal": equal, "seconds": medians, "ratio": medians["torch"] / medians["liveweight"],
+            "source_gb_per_second": source_bytes / medians["liveweight"] / 1e9, "extra_peak_bytes": peaks,
+            "peak_share": peaks["liveweight"] / peaks["torch"]}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--layers", type=int, default=22)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--scheme", nargs="+", choices=SCHEMES, default=list(SCHEMES))
+    parser.add_argument("--source", nargs="+", choices=["file", "memory", "stream"], default=["file", "memory", "stream"])
+    arguments = parser.parse_args()
+    weights = make_checkpoint(arguments.layers, 1)
+    with tempfile.NamedTemporaryFile(suffix=".safetensors") as file:
+        save_file(weights, file.name)
+        for scheme in arguments.scheme:
+            for kind in arguments.source:
+                print(json.dumps(compare(scheme, kind, weights, file.name, arguments)), flush=True)
+
+
+if __name__ == "__main__":
+    main()

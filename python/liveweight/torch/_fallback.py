@@ -1,0 +1,71 @@
+"""Parameters that no adapter knows: a high-precision temporary, quantized by the module's own configuration, one at a
+time. Their bytes are torchao's own."""
+
+from __future__ import annotations
+
+import copy
+import re
+
+import torch
+
+from .. import _core
+
+
+def config_for(config, module_name: str, parameter: str):
+    """The configuration of one parameter: `config`, or what a FqnToConfig says of it."""
+    entries = getattr(config, "fqn_to_config", None)
+    if entries is None:
+        entries = getattr(config, "module_fqn_to_config", None)
+    if entries is None:
+        return config
+    fqn = f"{module_name}.{parameter}" if module_name else parameter
+    for exact in (fqn, module_name):
+        if exact in entries:
+            return entries[exact]
+    for name in (fqn, module_name):
+        for pattern, found in entries.items():
+            if pattern.startswith("re:") and re.fullmatch(pattern[3:], name):
+                return found
+    return entries.get("_default")
+
+
+def requantize(module: torch.nn.Module, module_name: str, parameter: str, live: torch.Tensor, temporary: torch.Tensor,
+               config) -> torch.Tensor:
+    """What the configuration makes of `temporary`, checked to fit into `live`."""
+    fqn = f"{module_name}.{parameter}" if module_name else parameter
+    if not hasattr(live, "__tensor_flatten__"):
+        if live.shape != temporary.shape:
+            raise _error("unsupported", fqn, f"expected {tuple(live.shape)}, got {tuple(temporary.shape)}: no adapter knows how "
+                                             f"{type(module).__name__} holds it")
+        return temporary.to(live.dtype)
+    chosen = config_for(config, module_name, parameter)
+    if chosen is None:
+        raise _error("unsupported", fqn, f"no adapter knows {type(live).__name__} with these attributes; give the configuration "
+                                         "that the module was quantized with")
+    from torchao.quantization import quantize_
+    twin = copy.copy(module)
+    twin._parameters = dict(module._parameters)
+    twin._parameters[parameter] = torch.nn.Parameter(temporary, requires_grad=False)
+    quantize_(twin, chosen, filter_fn=lambda candidate, _: candidate is twin)
+    made = twin._parameters[parameter].detach()
+    if type(made) is not type(live.detach()) or len(inner_tensors(made)) != len(inner_tensors(live)):
+        raise _error("unsupported", fqn, f"expected {type(live).__name__}, got {type(made).__name__} from the configuration")
+    for ours, theirs in zip(inner_tensors(live), inner_tensors(made)):
+        if (ours.shape, ours.dtype) != (theirs.shape, theirs.dtype):
+            raise _error("unsupported", fqn, f"expected {ours.dtype} {tuple(ours.shape)} from the configuration, got {theirs.dtype} "
+                                             f"{tuple(theirs.shape)}")
+    return made
+
+
+def inner_tensors(tensor: torch.Tensor) -> list[torch.Tensor]:
+    """The plain tensors that a tensor is made of; itself where it is plain."""
+    if not hasattr(tensor, "__tensor_flatten__"):
+        return [tensor.detach()]
+    names, _ = tensor.__tensor_flatten__()
+    return [inner for name in names for inner in inner_tensors(getattr(tensor, name))]
+
+
+def _error(code: str, name: str, sentence: str) -> _core.Error:
+    error = _core.Error(f"tensor {name}: {sentence}")
+    error.code, error.names = code, [name]
+    return error

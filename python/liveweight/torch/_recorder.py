@@ -1,0 +1,135 @@
+"""Parameters on the meta device that record where each `copy_` lands.
+
+A loader gets parameters of the original shapes, dtypes, classes and attributes, but without memory. What it copies into
+them, or into views of them, goes to the session. Any other use of their values makes the session hold that one parameter
+as a real temporary, on which the operation then runs."""
+
+from __future__ import annotations
+
+import types
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map_only
+
+from ._fallback import _error
+from ._session import Session, Target
+
+_aten = torch.ops.aten
+_WRITES_ONLY = {_aten.copy_.default, _aten.fill_.Scalar, _aten.fill_.Tensor, _aten.zero_.default}
+
+
+class Recorder:
+    """Stands for a parameter while the loader runs. Tied parameters are one; its targets are where its bytes go."""
+
+    def __init__(self, session: Session, facts, kind: type, attributes: dict, targets: list[Target]):
+        empty = torch.empty(facts.shape, dtype=facts.dtype, device="meta")
+        self.session, self.facts, self.targets = session, facts, targets
+        self.parameter = torch.Tensor._make_subclass(self._recording_class(kind), empty, False)
+        self.storage = self.parameter.untyped_storage()  # held: its identity is how views are known
+        for key, (value, bound) in attributes.items():
+            self.parameter.__dict__[key] = types.MethodType(value, self.parameter) if bound else value
+
+    def _recording_class(self, kind: type) -> type:
+        """The parameter's own class, but for assignments to `data`, which torch does not let cross devices."""
+        data = property(lambda parameter: torch.Tensor.data.__get__(parameter), lambda _, value: self.replace(value))
+        return type(kind)(kind.__name__, (kind,), {"data": data, "__module__": kind.__module__})
+
+    def replace(self, value: torch.Tensor) -> None:
+        """All elements come from a tensor of the loader's own."""
+        name = self.targets[0].name
+        if value.device.type == "meta":
+            raise _error("unsupported", name, "expected data with values")
+        if value.shape != self.facts.shape:
+            raise _error("wrong_shape", name, f"expected {tuple(self.facts.shape)}, got {tuple(value.shape)}")
+        for target in self.targets:
+            self.session.put(target, 0, value.detach())
+
+
+class Recording(TorchDispatchMode):
+    """Sends writes into recorders to the session; undoes writes into the module's other tensors on `undo`."""
+
+    def __init__(self, session: Session, recorders: list[Recorder], others: list[torch.Tensor], device: torch.device):
+        super().__init__()
+        self.session, self.device = session, device
+        self.by_storage = {recorder.storage._cdata: recorder for recorder in recorders}
+        self.others = {tensor.untyped_storage()._cdata: tensor for tensor in others}
+        self.saved: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        kwargs = dict(kwargs or {})
+        if self.session.busy:
+            return func(*args, **kwargs)
+        written = [args[i] if i < len(args) else kwargs.get(a.name) for i, a in enumerate(func._schema.arguments)
+                   if a.alias_info is not None and a.alias_info.is_write]
+        self._save(written)
+        if kwargs.get("device") is not None and torch.device(kwargs["device"]).type == "meta":
+            kwargs["device"] = self.device  # the loader asks for a parameter's device: there is none on meta
+        if not any(self._recorder(tensor) for tensor in self._tensors(args, kwargs)):
+            return func(*args, **kwargs)
+        if not written and any(result.alias_info is not None for result in func._schema.returns):
+            return func(*args, **kwargs)  # a view of a recorder is one, too
+        if func is _aten.copy_.default and self._record_copy(*args[:2]):
+            return args[0]
+        return self._run_on_temporaries(func, args, kwargs, written)
+
+    def undo(self) -> None:
+        for tensor, before in self.saved:
+            tensor.copy_(before)
+
+    def _tensors(self, args, kwargs):
+        found = []
+        tree_map_only(torch.Tensor, found.append, (args, kwargs))
+        return found
+
+    def _recorder(self, tensor) -> Recorder | None:
+        if not isinstance(tensor, torch.Tensor) or tensor.device.type != "meta":
+            return None
+        return self.by_storage.get(tensor.untyped_storage()._cdata)
+
+    def _save(self, written) -> None:
+        for tensor in written:
+            if isinstance(tensor, torch.Tensor) and tensor.device.type != "meta" and not hasattr(tensor, "__tensor_flatten__"):
+                other = self.others.pop(tensor.untyped_storage()._cdata, None)
+                if other is not None:
+                    self.saved.append((other, other.clone()))
+
+    def _record_copy(self, view: torch.Tensor, source: torch.Tensor) -> bool:
+        recorder = self._recorder(view)
+        if recorder is None or source.device.type == "meta" or not view.is_contiguous():
+            return False
+        if source.shape != view.shape:
+            source = source.expand(view.shape)
+        if source.numel() > 0:
+            for target in recorder.targets:
+                self.session.put(target, view.storage_offset(), source)
+        return True
+
+    def _run_on_temporaries(self, func, args, kwargs, written):
+        whole = func not in _WRITES_ONLY
+
+        def real(tensor):
+            recorder = self._recorder(tensor)
+            if recorder is None:
+                return tensor
+            target = recorder.targets[0]
+            self.session.materialize(target, reads=whole or all(tensor is not w for w in written))
+            return target.temporary.as_strided(tensor.shape, tensor.stride(), tensor.storage_offset())
+
+        result = func(*tree_map_only(torch.Tensor, real, args), **tree_map_only(torch.Tensor, real, kwargs))
+        for tensor in written:
+            recorder = self._recorder(tensor)
+            if recorder is None:
+                continue
+            target = recorder.targets[0]
+            target.mask.as_strided(tensor.shape, tensor.stride(), tensor.storage_offset()).fill_(True)
+            self._repeat(recorder, target)
+            if result is not None and func._schema.returns and func._schema.returns[0].alias_info is not None:
+                result = tensor
+        return result
+
+    def _repeat(self, recorder: Recorder, first: Target) -> None:
+        """A parameter that lives in several places gets the same temporary everywhere."""
+        for target in recorder.targets[1:]:
+            self.session.materialize(target)
+            target.temporary, target.mask = first.temporary, first.mask

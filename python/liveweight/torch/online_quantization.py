@@ -1,0 +1,182 @@
+"""vLLM's functions for reloading high-precision weights into a model that was quantized while loading, on the native core.
+
+They are called as vLLM calls its own: `maybe_save_metadata_and_attributes_for_weight_reloading` after the first load and
+before quantization; `support_quantized_model_reload_from_hp_weights` around `load_weights`. The loader sees parameters of
+the original shapes, dtypes, classes and attributes, but no high-precision copy of the model is ever made: what it copies
+into them goes straight into a native update. Quantized parameters keep identity and storage. A failure anywhere leaves
+the module as it was and ready for the next try."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from ._adapters import TensorFacts
+from ._configuration import quantization_case, torchao_configuration
+from ._fallback import inner_tensors
+from ._recorder import Recorder, Recording
+from ._session import Session, Target
+from ._sources import hold_container
+
+__all__ = ["maybe_save_metadata_and_attributes_for_weight_reloading", "partial_reload",
+           "support_quantized_model_reload_from_hp_weights"]
+
+
+def maybe_save_metadata_and_attributes_for_weight_reloading(model: torch.nn.Module, model_config: Any) -> None:
+    """Records shape, dtype, device, class and attributes of every parameter of a model that is about to be quantized
+    online; once, at its first load. Does nothing where the configuration says that the model is not quantized, or that its
+    checkpoint is quantized already."""
+    if getattr(model, "weight_metadata_and_attr_saved", False) or quantization_case(model, model_config) != "online":
+        return
+    names: dict[int, list[str]] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        names.setdefault(id(parameter), []).append(name)
+    rebuild, attributes = {}, {}
+    for name, parameter in model.named_parameters():
+        rebuild[name] = {"shape": parameter.shape, "dtype": parameter.dtype, "device": parameter.device,
+                         "class": type(parameter), "names": tuple(names[id(parameter)])}
+        attributes[name] = {key: _unbind(value, parameter) for key, value in parameter.__dict__.items()}
+    model.original_weights_rebuild_keys = rebuild
+    model.recorded_weight_attr = attributes
+    model._model_config = model_config
+    model.weight_metadata_and_attr_saved = True
+
+
+def _unbind(value: Any, parameter: torch.Tensor) -> tuple[Any, bool]:
+    """A method bound to the parameter is kept as its function, to be bound to the parameter that takes its place."""
+    if getattr(value, "__self__", None) is parameter and hasattr(value, "__func__"):
+        return value.__func__, True
+    return value, False
+
+
+def support_quantized_model_reload_from_hp_weights(original_load_weights: Callable) -> Callable:
+    """Decorates `load_weights(auto_weight_loader, weights, *, mapper=None) -> set[str]`. The first load, and every load of a
+    model that was not recorded, pass through. Later ones quantize into the model in place and return what the loader does.
+
+    Raises what the loader raises, or liveweight.Error: missing_tensor, non_finite, ... The model is then as it was."""
+
+    @functools.wraps(original_load_weights)
+    def patched_model_load_weights(auto_weight_loader: Any, weights: Iterable[tuple[str, torch.Tensor]], *,
+                                   mapper: Any = None) -> set[str]:
+        model = auto_weight_loader.module
+        if not getattr(model, "weight_metadata_and_attr_saved", False):
+            return original_load_weights(auto_weight_loader, weights, mapper=mapper)
+
+        def load(session):
+            return original_load_weights(auto_weight_loader, hold_container(session, weights), mapper=mapper)
+        return _reload(model, load)
+
+    return patched_model_load_weights
+
+
+@contextmanager
+def partial_reload(model: torch.nn.Module):
+    """Within it, a reload may leave parameters out; they keep what they hold. Otherwise a missing one is an error."""
+    model._liveweight_partial = True
+    try:
+        yield
+    finally:
+        del model._liveweight_partial
+
+
+def _reload(model: torch.nn.Module, load: Callable[[Session], set[str]]) -> set[str]:
+    in_whole = model.__dict__.setdefault("_liveweight_in_whole", set())
+    session = Session(torchao_configuration(model, model._model_config), getattr(model, "_liveweight_partial", False), in_whole)
+    places = _places(model)
+    recorders = _recorders(model, session, places)
+    state = _ModuleState(model)
+    device = next((facts["device"] for facts in model.original_weights_rebuild_keys.values()), torch.device("cpu"))
+    recording = Recording(session, [recorder for recorder, _ in recorders], state.plain_tensors(), device)
+    try:
+        for recorder, names in recorders:
+            for name in names:
+                module, attribute, _ = places[name]
+                module._parameters[attribute] = recorder.parameter
+        with recording:
+            updated = load(session)
+            _take_replacements(recorders, places)
+        session.prepare()
+        session.commit()
+    except BaseException:
+        recording.undo()
+        state.restore()
+        raise
+    finally:
+        session.close()
+    state.restore_parameters()
+    model.process_weights_after_loading_already_called = True
+    return updated
+
+
+def _places(model: torch.nn.Module) -> dict[str, tuple[torch.nn.Module, str, torch.Tensor]]:
+    """module, attribute and live tensor of every parameter, by each of its names."""
+    places = {}
+    for prefix, module in model.named_modules(remove_duplicate=False):
+        for attribute, live in module._parameters.items():
+            if live is not None:
+                places[f"{prefix}.{attribute}" if prefix else attribute] = module, attribute, live
+    return places
+
+
+def _recorders(model, session: Session, places) -> list[tuple[Recorder, list[str]]]:
+    """One for each recorded parameter, and the names where it belongs. Where a tie was broken by quantizing one of its
+    ends, the same elements go to every end."""
+    recorders = []
+    for name, facts in model.original_weights_rebuild_keys.items():
+        names = [other for other in facts["names"] if other in places]
+        original = TensorFacts(facts["shape"], facts["dtype"])
+        ends: dict[int, Target] = {}
+        for other in names:
+            module, attribute, live = places[other]
+            if id(live) not in ends:
+                ends[id(live)] = session.add_target(Target(other.rpartition(".")[0], module, attribute, live, original))
+        if ends:
+            attributes = model.recorded_weight_attr[name]
+            recorders.append((Recorder(session, original, facts["class"], attributes, list(ends.values())), names))
+    return recorders
+
+
+def _take_replacements(recorders, places) -> None:
+    """Loaders may also put a parameter of their own in a parameter's place."""
+    for recorder, names in recorders:
+        for module, attribute, _ in (places[name] for name in names):
+            found = module._parameters.get(attribute)
+            if found is not None and found is not recorder.parameter:
+                recorder.replace(found)
+
+
+_TABLES = ("_parameters", "_buffers", "_modules")
+
+
+class _ModuleState:
+    """What a module is made of, one level deep, to be put back."""
+
+    def __init__(self, model: torch.nn.Module):
+        self.model = model
+        self.parts = [(module, dict(module.__dict__), {key: dict(module.__dict__[key]) for key in _TABLES})
+                      for module in model.modules()]
+        self.attributes = [(parameter, dict(parameter.__dict__)) for parameter in model.parameters()]
+
+    def plain_tensors(self) -> list[torch.Tensor]:
+        """Every buffer, and what parameters are made of: loaders should not write there, but may."""
+        tensors = [buffer for module, _, _ in self.parts for buffer in module._buffers.values() if buffer is not None]
+        return [inner for tensor in [*tensors, *self.model.parameters()] for inner in inner_tensors(tensor)]
+
+    def restore_parameters(self) -> None:
+        for module, _, tables in self.parts:
+            module._parameters.update(tables["_parameters"])
+
+    def restore(self) -> None:
+        for module, attributes, tables in self.parts:
+            module.__dict__.clear()
+            module.__dict__.update(attributes)
+            for key, table in tables.items():
+                module.__dict__[key].clear()
+                module.__dict__[key].update(table)
+        for parameter, attributes in self.attributes:
+            parameter.__dict__.clear()
+            parameter.__dict__.update(attributes)

@@ -1,0 +1,46 @@
+#include "arena.h"
+
+#include <fmt/format.h>
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+namespace liveweight::python {
+namespace {
+
+constexpr uint64_t kChunk = 64u << 20;
+constexpr uint64_t kHugePage = 2u << 20;
+
+}  // namespace
+
+Arena::~Arena() {
+  for (const Chunk& chunk : chunks_) munmap(chunk.data, chunk.mapped);
+}
+
+Result<std::byte*> Arena::allocate(uint64_t bytes) {
+  bytes = (bytes + 63) / 64 * 64;
+  if (bytes > left_) {
+    const uint64_t wanted = std::max(kChunk, (bytes + kHugePage - 1) / kHugePage * kHugePage);
+    const uint64_t mapped = wanted + kHugePage;  // so that it can begin at a huge page
+    void* data =
+        mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (data == MAP_FAILED) {
+      return fail(ErrorCode::kResourceExhausted,
+                  fmt::format("cannot allocate {} bytes: {}", mapped, std::strerror(errno)));
+    }
+    const auto address = reinterpret_cast<uintptr_t>(data);
+    next_ = static_cast<std::byte*>(data) + ((address + kHugePage - 1) / kHugePage * kHugePage - address);
+    madvise(next_, wanted, MADV_HUGEPAGE);
+    chunks_.push_back({static_cast<std::byte*>(data), mapped});
+    left_ = wanted;
+    total_ += wanted;
+  }
+  std::byte* taken = next_;
+  next_ += bytes;
+  left_ -= bytes;
+  return taken;
+}
+
+}  // namespace liveweight::python

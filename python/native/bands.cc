@@ -1,0 +1,201 @@
+#include "bands.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "live/parallel_jobs.h"
+#include "quantize/kernel_format.h"
+#include "quantize/quantize.h"
+#include "tensor/codec.h"
+
+namespace liveweight::python {
+namespace {
+
+constexpr int64_t kBandBytes = 256 << 10;  // of source: it and its codes stay in a core's cache
+
+int64_t band_rows(const Matrix& matrix) {
+  const int64_t row_bytes = std::max<int64_t>(matrix.cols * bits_of(matrix.dtype) / 8, 1);
+  const int64_t edge = matrix.scheme.granularity == Granularity::kBlock ? matrix.scheme.size : 1;
+  return std::max<int64_t>((kBandBytes / row_bytes + edge - 1) / edge * edge, edge);
+}
+
+SourceBox box_of(const Matrix& matrix, const Rows& band) {
+  if (!matrix.scheme.quantizes()) {
+    const int64_t count =
+        band.rows * matrix.cols;  // rows mean nothing: one long one is quicker to look through
+    return {matrix.dtype, band.data, count, 0, 1, band.row * matrix.cols, count};
+  }
+  return {matrix.dtype, band.data, matrix.cols, band.row, band.rows, 0, matrix.cols};
+}
+
+Rows band_of(const Matrix& matrix, const Rows& rows, int64_t band) {
+  const int64_t step = band_rows(matrix), row_bytes = matrix.cols * bits_of(matrix.dtype) / 8;
+  const int64_t from = band * step;
+  return {rows.data + from * row_bytes, rows.row + from, std::min(step, rows.rows - from)};
+}
+
+int64_t band_count(const Matrix& matrix, const Rows& rows) {
+  const int64_t step = band_rows(matrix);
+  return matrix.cols == 0 ? 0 : (rows.rows + step - 1) / step;
+}
+
+tl::unexpected<Error> refuse(const std::string& name, const QuantizeFault& fault) {
+  const char* what = fault.scale_overflow ? "a scale that is finite" : "finite values";
+  return fail(ErrorCode::kNonFinite,
+              fmt::format("tensor {}: expected {}, got {} at [{}, {}]", name, what, fault.value, fault.row,
+                          fault.col),
+              {name});
+}
+
+KernelFormat band_format(const Matrix& matrix, const Rows& band) {
+  CutShape cut{1, matrix.cols, 0, matrix.cols, {Segment{0, band.rows, band.row, 0}}};
+  return make_kernel_format(matrix.scheme, matrix.dtype, std::move(cut));
+}
+
+void unpack_codes(const Matrix& matrix, const KernelFormat& format, const std::byte* slot, int64_t row) {
+  const Part& part = format.data;
+  for (int64_t r = 0; r < part.rows; ++r) {
+    const std::byte* from = slot + part.offset + r * part.row_bytes;
+    auto* to = reinterpret_cast<int8_t*>(matrix.codes) + (row + r) * matrix.cols;
+    for (int64_t pair = 0; pair < matrix.cols / 2; ++pair) {
+      const int byte = std::to_integer<int>(from[pair]);
+      to[2 * pair] = static_cast<int8_t>((byte & 15) - 8);
+      to[2 * pair + 1] = static_cast<int8_t>((byte >> 4) - 8);
+    }
+    if (matrix.cols % 2)
+      to[matrix.cols - 1] = static_cast<int8_t>((std::to_integer<int>(from[matrix.cols / 2]) & 15) - 8);
+  }
+}
+
+int64_t scale_row(const Scheme& scheme, int64_t row) {
+  if (scheme.granularity == Granularity::kTensor) return 0;
+  return scheme.granularity == Granularity::kBlock ? row / scheme.size : row;
+}
+
+void copy_part(std::byte* to, const Part& part, const std::byte* slot, int64_t row) {
+  if (to && part.bytes > 0) std::memcpy(to + row * part.row_bytes, slot + part.offset, part.bytes);
+}
+
+Status copy_band(const std::string& name, const Matrix& matrix, const Rows& band) {
+  const AmaxResult result = absolute_maximum(box_of(matrix, band));
+  if (result.fault) return refuse(name, *result.fault);
+  const int64_t row_bytes = matrix.cols * bits_of(matrix.dtype) / 8;
+  std::memcpy(matrix.codes + band.row * row_bytes, band.data, static_cast<size_t>(band.rows * row_bytes));
+  return {};
+}
+
+// Int4 codes are packed where the quantizer writes them; they are spread out from there. The quantizer writes
+// past the caches where it finds its output aligned, which for a scratch that is read at once would be slow:
+// so it is not.
+Status quantize_packed_band(const std::string& name, const Matrix& matrix, const Rows& band,
+                            const TensorUnit& unit) {
+  const KernelFormat format = band_format(matrix, band);
+  thread_local std::vector<std::byte> memory;
+  if (memory.size() < format.bytes + 128) memory.resize(format.bytes + 128);
+  const auto address = reinterpret_cast<uintptr_t>(memory.data());
+  std::byte* slot = memory.data() + ((address + 63) / 64 * 64 - address) + 4;
+  const auto fault = quantize_box(box_of(matrix, band), {&format, slot, 0, format.segments[0]}, unit);
+  if (fault) return refuse(name, *fault);
+  unpack_codes(matrix, format, slot, band.row);
+  copy_part(matrix.scales, format.scale, slot, scale_row(matrix.scheme, band.row));
+  copy_part(matrix.zero_points, format.zero_point, slot, scale_row(matrix.scheme, band.row));
+  return {};
+}
+
+// The band's own layout, with its parts where the matrix wants them: offsets from the lowest of their
+// addresses.
+std::byte* place_parts(const Matrix& matrix, const Rows& band, std::byte* tensor_scale,
+                       KernelFormat& format) {
+  const int64_t row = scale_row(matrix.scheme, band.row);
+  const bool one = matrix.scheme.granularity == Granularity::kTensor;
+  std::byte* codes = matrix.codes + band.row * format.data.row_bytes;
+  std::byte* scales = one ? tensor_scale : matrix.scales + row * format.scale.row_bytes;
+  std::byte* zeros = matrix.zero_points + row * format.zero_point.row_bytes;
+  std::byte* slot = std::min(codes, scales);
+  if (format.zero_point.bytes > 0) slot = std::min(slot, zeros);
+  format.data.offset = static_cast<uint64_t>(codes - slot);
+  format.scale.offset = static_cast<uint64_t>(scales - slot);
+  if (format.zero_point.bytes > 0) format.zero_point.offset = static_cast<uint64_t>(zeros - slot);
+  return slot;
+}
+
+Status quantize_band(const std::string& name, const Matrix& matrix, const Rows& band,
+                     const TensorUnit& unit) {
+  if (!matrix.scheme.quantizes()) return copy_band(name, matrix, band);
+  KernelFormat format = band_format(matrix, band);
+  if (matrix.scheme.element == Element::kInt4 || (format.zero_point.bytes > 0 && !matrix.zero_points))
+    return quantize_packed_band(name, matrix, band, unit);
+  alignas(64) std::byte tensor_scale[64];  // every band has the same; one of them stores it
+  std::byte* slot = place_parts(matrix, band, tensor_scale, format);
+  const auto fault = quantize_box(box_of(matrix, band), {&format, slot, 0, format.segments[0]}, unit);
+  if (fault) return refuse(name, *fault);
+  if (matrix.scheme.granularity == Granularity::kTensor && band.row == 0)
+    std::memcpy(matrix.scales, tensor_scale, format.scale.bytes);
+  return {};
+}
+
+}  // namespace
+
+uint64_t PartShape::bytes() const {
+  return static_cast<uint64_t>(rows * cols * bits_of(dtype) / 8);
+}
+
+Result<Scheme> parse_matrix_scheme(std::string_view name) {
+  if (!name.starts_with("int8_per_group") || !name.ends_with("@torchao-intx")) return parse_scheme(name);
+  std::string int4(name);
+  int4[3] = '4';
+  LW_ASSIGN(Scheme scheme, parse_scheme(int4));
+  scheme.element = Element::kInt8;
+  return scheme;
+}
+
+MatrixShape shape_of(const Scheme& scheme, DType dtype, int64_t rows, int64_t cols) {
+  const Matrix matrix{scheme, dtype, rows, cols};
+  const KernelFormat format = band_format(matrix, {nullptr, 0, rows});
+  const DType codes = scheme.element == Element::kInt4 ? DType::kI8 : format.data.dtype;
+  const auto shape = [](const Part& part) {
+    return part.bytes > 0 ? PartShape{part.dtype, part.rows, part.cols} : PartShape{};
+  };
+  return {{codes, rows, cols}, shape(format.scale), shape(format.zero_point)};
+}
+
+bool rows_stand_alone(const Scheme& scheme, const Rows& rows, int64_t all_rows) {
+  if (rows.rows == all_rows) return true;
+  if (scheme.granularity == Granularity::kTensor || scheme.profile == Profile::kNemo) return false;
+  if (scheme.granularity != Granularity::kBlock) return true;
+  const int64_t end = rows.row + rows.rows;
+  return rows.row % scheme.size == 0 && (end % scheme.size == 0 || end == all_rows);
+}
+
+Result<float> check_rows(const std::string& name, const Matrix& matrix, const Rows& rows) {
+  std::vector<float> maxima(static_cast<size_t>(band_count(matrix, rows)));
+  LW_TRY(run_jobs(static_cast<int64_t>(maxima.size()), [&](int64_t i) -> Status {
+    const AmaxResult result = absolute_maximum(box_of(matrix, band_of(matrix, rows, i)));
+    if (result.fault) return refuse(name, *result.fault);
+    maxima[static_cast<size_t>(i)] = result.amax;
+    return {};
+  }));
+  return maxima.empty() ? 0.0f : *std::max_element(maxima.begin(), maxima.end());
+}
+
+Status quantize_rows(const std::string& name, const Matrix& matrix, const Rows& rows, float amax) {
+  TensorUnit unit{amax, 0};
+  const int64_t count = rows.rows * matrix.cols;
+  if (count > 0 && rows.rows == matrix.rows)
+    unit.last_element = load_high_precision(matrix.dtype, rows.data, count - 1);
+  return run_jobs(band_count(matrix, rows),
+                  [&](int64_t i) { return quantize_band(name, matrix, band_of(matrix, rows, i), unit); });
+}
+
+Status quantize_matrix(const std::string& name, const Matrix& matrix, const std::byte* data) {
+  const Rows all{data, 0, matrix.rows};
+  float amax = 0;
+  if (matrix.scheme.granularity == Granularity::kTensor) {
+    LW_ASSIGN(amax, check_rows(name, matrix, all));
+  }
+  return quantize_rows(name, matrix, all, amax);
+}
+
+}  // namespace liveweight::python

@@ -1,0 +1,73 @@
+// An update of tensors that somebody else owns, such as a torch module's: new high-precision rows in,
+// quantized bytes into the owner's buffers at commit, all or nothing. Not one byte of theirs is written
+// before.
+//
+// Rows that stay where they are until commit (a mapped file, a caller's dictionary) are *borrowed*: they are
+// looked through once, and quantized straight into the owner's buffers at commit. Others are quantized as
+// they come, into staging buffers of the size of the quantized tensor.
+#pragma once
+
+#include <map>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "arena.h"
+#include "bands.h"
+
+namespace liveweight::python {
+
+class BuffersUpdate {
+ public:
+  // Gives the target's index. `matrix` points at the owner's buffers, which stay until the update ends.
+  int64_t add_target(std::string name, const Matrix& matrix);
+
+  // Takes rows [row, row + rows) of a target. Rows that came already are replaced where they come again as
+  // the same piece; other overlaps are kDuplicateTensor. False, and nothing was taken, where the scheme's
+  // units need more than these rows: they must come as a whole.
+  Result<bool> put(int64_t target, const Rows& rows, bool borrowed);
+
+  bool is_whole(int64_t target) const;
+
+  // Forgets what came for a target.
+  void clear(int64_t target);
+
+  // Proves that every target that got anything is whole and finite, and, unless `partial`, that every one
+  // did.
+  Status prepare(bool partial);
+
+  // Writes. After `prepare` nothing but a fault of the machine, or rows that changed although borrowed, can
+  // go wrong.
+  Status commit();
+
+  uint64_t staged_bytes() const;
+  bool touched(int64_t target) const { return !targets_[static_cast<size_t>(target)].pieces.empty(); }
+
+ private:
+  struct Piece {
+    int64_t rows = 0;
+    const std::byte* data = nullptr;  // null where it is in the staging buffers
+    std::vector<std::byte> held;      // of a tensor with one scale, until it is whole
+  };
+  struct Target {
+    std::string name;
+    Matrix matrix;
+    std::map<int64_t, Piece> pieces;  // by first row
+    Matrix staged;                    // the same in staging memory; codes are null until there is some
+    float amax = 0;
+  };
+  Status add_piece(Target& target, const Rows& rows, Piece piece);
+  Status stage(Target& target, const Rows& rows);
+  Status stage_whole(Target& target);
+  Status allocate_staging(Target& target);
+  static Status check_borrowed(Target& target);
+  static Status write(const Target& target);
+  static bool is_staged(const Target& target);
+  static bool whole(const Target& target);
+
+  mutable std::mutex mutex_;
+  std::vector<Target> targets_;
+  Arena staging_;
+};
+
+}  // namespace liveweight::python

@@ -1,0 +1,189 @@
+"""reload() against torchao's own quantize_ on the CPU: equal bits, same storages, all or nothing."""
+import importlib.util
+import unittest
+
+HAS_TORCHAO = all(importlib.util.find_spec(package) for package in ("torch", "torchao"))
+if HAS_TORCHAO:
+    import torch
+    from torch import nn
+    from torchao.quantization import (Float8WeightOnlyConfig, FqnToConfig, Int8DynamicActivationIntxWeightConfig,
+                                      Int8WeightOnlyConfig, IntxWeightOnlyConfig, PerAxis, PerGroup, PerRow, PerTensor, quantize_)
+
+    import liveweight
+    from liveweight.torch import Destination, register_adapter, reload
+    from liveweight.torch._adapters import _adapters
+    from liveweight.torch._fallback import inner_tensors
+
+    def configurations():
+        for granularity in (PerRow(), PerTensor()):
+            yield Int8WeightOnlyConfig(version=2, granularity=granularity)
+            yield Float8WeightOnlyConfig(granularity=granularity)
+        for element in (torch.int3, torch.int4, torch.int8):
+            for granularity in (PerGroup(32), PerAxis(0)):
+                yield IntxWeightOnlyConfig(weight_dtype=element, granularity=granularity, version=2)
+        yield Int8DynamicActivationIntxWeightConfig(weight_dtype=torch.int4, weight_granularity=PerGroup(32))
+
+    def network(seed, dtype=torch.bfloat16):
+        torch.manual_seed(seed)
+        return nn.Sequential(nn.Embedding(100, 64), nn.Linear(64, 96), nn.BatchNorm1d(96), nn.Linear(96, 256, bias=False),
+                             nn.Linear(256, 130)).to(dtype)
+
+    def quantized(seed, configuration, **options):
+        model = network(seed, **options)
+        by_names = {"filter_fn": None} if isinstance(configuration, FqnToConfig) else {}
+        quantize_(model, configuration, **by_names)
+        return model
+
+    def weights(seed, **options):
+        return {name: value.clone() for name, value in network(seed, **options).state_dict().items()}
+
+    def parts(model):
+        tensors = [*model.parameters(), *model.buffers()]
+        return [inner for tensor in tensors for inner in inner_tensors(tensor)]
+
+    def bits(model):
+        return [(part.dtype, bytes(part.contiguous().view(-1).view(torch.uint8).numpy())) for part in parts(model)]
+
+
+@unittest.skipUnless(HAS_TORCHAO, "torch and torchao are not installed")
+class Reload(unittest.TestCase):
+    def setUp(self):
+        self.configuration = Int8WeightOnlyConfig(version=2)
+        self.model = quantized(0, self.configuration)
+        self.before = bits(self.model)
+
+    def test_every_class_has_the_bits_of_quantize(self):
+        for configuration in configurations():
+            for dtype in (torch.bfloat16, torch.float32):
+                model = quantized(0, configuration, dtype=dtype)
+                addresses = [part.data_ptr() for part in parts(model)]
+                identities = [id(parameter) for parameter in model.parameters()]
+                for seed, convert in enumerate([dict, lambda w: iter(w.items()), lambda w: ((k, v) for k, v in w.items())], 1):
+                    with self.subTest(configuration, dtype=dtype, seed=seed):
+                        new = weights(seed, dtype=dtype)
+                        self.assertEqual(reload(model, convert(new), config=configuration), set(new))
+                        self.assertEqual(bits(model), bits(quantized(seed, configuration, dtype=dtype)))
+                self.assertEqual(addresses, [part.data_ptr() for part in parts(model)])
+                self.assertEqual(identities, [id(parameter) for parameter in model.parameters()])
+
+    def test_an_iterator_may_reuse_one_buffer(self):
+        new = weights(1)
+        buffer = torch.empty(max(value.numel() for value in new.values()), dtype=torch.bfloat16)
+
+        def stream():
+            for name, value in new.items():
+                piece = buffer[:value.numel()].view(value.shape)
+                yield name, piece.copy_(value) if value.is_floating_point() else value
+                buffer.fill_(float("nan"))
+        reload(self.model, stream())
+        self.assertEqual(bits(self.model), bits(quantized(1, self.configuration)))
+
+    def assert_refused(self, new, code, name):
+        for convert in (dict, lambda w: ((k, v) for k, v in w.items())):
+            with self.assertRaises(liveweight.Error) as caught:
+                reload(self.model, convert(new))
+            self.assertEqual((caught.exception.code, caught.exception.names[0]), (code, name))
+            self.assertEqual(bits(self.model), self.before)
+        reload(self.model, weights(1))
+        self.assertEqual(bits(self.model), bits(quantized(1, self.configuration)))
+        reload(self.model, weights(0))
+
+    def test_bad_weights_change_nothing(self):
+        new = weights(1)
+        self.assert_refused({k: v for k, v in new.items() if k != "3.weight"}, "missing_tensor", "3.weight")
+        self.assert_refused({**new, "9.weight": new["3.weight"]}, "unknown_tensor", "9.weight")
+        self.assert_refused({**new, "3.weight": new["3.weight"].t()}, "wrong_shape", "3.weight")
+        self.assert_refused({**new, "3.weight": new["3.weight"].int()}, "wrong_dtype", "3.weight")
+        for name in ("0.weight", "4.weight", "2.running_mean"):
+            bad = new[name].clone()
+            bad.view(-1)[5] = float("nan")
+            self.assert_refused({**new, name: bad}, "non_finite", name)
+
+    def test_an_iterator_that_raises_changes_nothing(self):
+        new = list(weights(1).items())
+        for count in range(len(new)):
+            def stream():
+                yield from new[:count]
+                raise KeyboardInterrupt
+            with self.assertRaises(KeyboardInterrupt):
+                reload(self.model, stream())
+            self.assertEqual(bits(self.model), self.before)
+
+    def test_a_partial_reload_only_where_asked_for(self):
+        part = {"3.weight": weights(1)["3.weight"]}
+        self.assert_refused(part, "missing_tensor", "0.weight")
+        self.assertEqual(reload(self.model, part, partial=True), {"3.weight"})
+        expected = quantized(1, self.configuration)
+        for a, b in zip(inner_tensors(self.model[3].weight), inner_tensors(expected[3].weight)):
+            self.assertTrue(torch.equal(a, b))
+
+    def test_a_configuration_by_names_is_followed(self):
+        configuration = FqnToConfig({"1": Int8WeightOnlyConfig(version=2, granularity=PerTensor()), "re:[34]": Float8WeightOnlyConfig()})
+        model = quantized(0, configuration)
+        reload(model, weights(1), config=configuration)
+        self.assertEqual(bits(model), bits(quantized(1, configuration)))
+
+    def test_an_unknown_class_without_a_configuration_is_refused_by_name(self):
+        self.model = quantized(0, Int8WeightOnlyConfig(version=2, granularity=PerTensor()))
+        before = bits(self.model)
+        with self.assertRaises(liveweight.Error) as caught:
+            reload(self.model, weights(1))
+        self.assertEqual((caught.exception.code, caught.exception.names), ("unsupported", ["1.weight"]))
+        self.assertEqual(bits(self.model), before)
+
+    def test_tensors_of_another_dtype_are_rounded_as_copy_rounds(self):
+        reload(self.model, {name: value.float() if value.is_floating_point() else value for name, value in weights(1).items()})
+        self.assertEqual(bits(self.model), bits(quantized(1, self.configuration)))
+
+
+@unittest.skipUnless(HAS_TORCHAO, "torch and torchao are not installed")
+class SeparateScales(unittest.TestCase):
+    def pair(self, codes, scales, compressed_tensors=False, transposed=False):
+        linear = nn.Linear(codes.shape[1], codes.shape[0], bias=False)
+        linear.weight = nn.Parameter(codes.t() if transposed else codes, requires_grad=False)
+        linear.weight_scale = nn.Parameter(scales, requires_grad=False)
+        if compressed_tensors:
+            linear.quantization_scheme = "anything"
+        return linear
+
+    def test_modules_with_a_weight_and_a_scale(self):
+        for scheme, options in [("fp8_per_channel", {}), ("fp8_per_tensor", {}), ("fp8_per_channel", {"transposed": True}),
+                                ("fp8_per_block", {}), ("int8_per_channel@compressed-tensors", {"compressed_tensors": True}),
+                                ("fp8_per_channel@compressed-tensors", {"compressed_tensors": True})]:
+            with self.subTest(scheme, **options):
+                torch.manual_seed(0)
+                old, new = torch.randn(256, 128).bfloat16(), torch.randn(256, 128).bfloat16()
+                module = self.pair(*liveweight.quantize(old, scheme), **options)
+                self.assertEqual(reload(module, {"weight": new}), {"weight"})
+                codes, scales = liveweight.quantize(new, scheme)
+                got = module.weight.t() if options.get("transposed") else module.weight
+                self.assertTrue(torch.equal(got.contiguous().view(torch.uint8), codes.view(torch.uint8)))
+                self.assertTrue(torch.equal(module.weight_scale, scales))
+
+    def test_an_adapter_of_ones_own(self):
+        class Halves(nn.Module):
+            """Keeps its codes and scales under names of its own."""
+
+            def __init__(self, weight):
+                super().__init__()
+                codes, scales = liveweight.quantize(weight, "int8_per_channel")
+                self.kernel = nn.Parameter(codes, requires_grad=False)
+                self.register_buffer("factors", scales, persistent=False)
+
+        class HalvesAdapter:
+            def destination(self, module, name, live, original, config):
+                if isinstance(module, Halves) and name == "kernel":
+                    return Destination("int8_per_channel", live.detach(), module.factors)
+                return None
+        register_adapter(HalvesAdapter())
+        try:
+            module, new = Halves(torch.randn(8, 64).bfloat16()), torch.randn(8, 64).bfloat16()
+            reload(module, {"kernel": new})
+            codes, scales = liveweight.quantize(new, "int8_per_channel")
+            self.assertTrue(torch.equal(module.kernel, codes) and torch.equal(module.factors, scales))
+        finally:
+            del _adapters[0]
+
+
+if __name__ == "__main__":
+    unittest.main()
