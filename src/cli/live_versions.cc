@@ -131,6 +131,7 @@ Result<Json> LiveVersions::take_delta(const std::filesystem::path& path) {
 }
 
 Status LiveVersions::follow_up(Json& entry) {
+  if (!to_mirror_ && !entry.contains("delta")) return {};
   const auto begin = Clock::now();
   if (to_mirror_) {
     const Checkpoint checkpoint = std::move(*to_mirror_);
