@@ -28,20 +28,16 @@ std::vector<uint32_t> draw_positions(std::mt19937_64& random, int64_t size, doub
 
 TensorDelta draw(std::mt19937_64& random, const Mirror& mirror, const CheckpointTensor& tensor,
                  double share) {
-  struct Owner {
-    std::vector<uint32_t> positions;
-    std::vector<std::byte> values;
-  };
-  const auto owner = std::make_shared<Owner>();
+  ChangedCells cells;
   const TensorView now = mirror.find(tensor.name);
   const auto cell = static_cast<size_t>(cell_bytes(now.dtype));
-  owner->positions = draw_positions(random, element_count(now.shape), share);
-  owner->values.resize(owner->positions.size() * cell);
-  for (size_t i = 0; i < owner->positions.size(); ++i) {
-    std::memcpy(&owner->values[i * cell], now.data + owner->positions[i] * cell, cell);
-    owner->values[i * cell] ^= std::byte{1};
+  cells.positions = draw_positions(random, element_count(now.shape), share);
+  cells.values.resize(cells.positions.size() * cell);
+  for (size_t i = 0; i < cells.positions.size(); ++i) {
+    std::memcpy(&cells.values[i * cell], now.data + cells.positions[i] * cell, cell);
+    cells.values[i * cell] ^= std::byte{1};
   }
-  return {tensor.name, now.dtype, now.shape, owner->positions, owner->values, owner};
+  return make_delta(tensor.name, now.dtype, now.shape, std::move(cells));
 }
 
 // The same positions, spread over a buffer of the live size.
@@ -119,8 +115,7 @@ Result<std::vector<DeltaFigures>> measure_deltas(const std::filesystem::path& di
   options.quantization = QuantizationConfig::uniform(parsed);
   LW_ASSIGN(const ModelDirectory opened, open_model_directory(directory));
   LW_ASSIGN(const auto model, load_model(opened, options));
-  const auto same = [](std::string_view name) -> Result<std::string> { return std::string(name); };
-  LW_ASSIGN(const auto mirror, Mirror::in_memory(opened.checkpoint, same));
+  LW_ASSIGN(const auto mirror, Mirror::in_memory(opened.checkpoint, same_name));
   LW_TRY(model->attach_mirror(mirror));
   LW_TRY(model->catch_up());
   LW_ASSIGN(const Buffer target, Buffer::allocate(model->plan().live_bytes()));

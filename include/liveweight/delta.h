@@ -40,6 +40,15 @@ struct TensorDelta {
   std::shared_ptr<const void> owner;
 };
 
+// Positions and values as arrays of their own.
+struct ChangedCells {
+  std::vector<uint32_t> positions;
+  std::vector<std::byte> values;
+};
+
+// The delta that owns those arrays.
+TensorDelta make_delta(std::string name, DType dtype, Shape shape, ChangedCells cells);
+
 // Every cell of `updated` whose bits are not those of `old`, found by all threads. kWrongDtype and
 // kWrongShape where the two are not alike; kUnsupported over 2^32 cells.
 Result<TensorDelta> compare_tensors(const std::string& name, const TensorView& old,

@@ -18,6 +18,8 @@ namespace liveweight {
 
 // From a checkpoint's names to the model's.
 using TensorNames = std::function<Result<std::string>(std::string_view)>;
+// Of checkpoints whose names are the model's.
+Result<std::string> same_name(std::string_view name);
 
 // One thread at a time may use it, but `find` may run beside other finds.
 class Mirror {
@@ -67,6 +69,8 @@ class Mirror {
   // Sees what other processes noted since, and keeps them from changing the bytes while what it returns
   // lives. No other call but `find` and those that only tell may come in that time.
   Result<std::shared_ptr<void>> hold();
+  // kIo where a page was read that its file does not have any more: it gave zeros.
+  Status check_whole() const;
   // Compares every part with its checksum. kDigestMismatch names the tensor.
   Status verify() const;
 

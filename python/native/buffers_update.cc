@@ -3,9 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cstring>
 #include <utility>
 
+#include "base/memory.h"
 #include "live/parallel_jobs.h"
 
 namespace liveweight::python {
@@ -13,15 +13,6 @@ namespace {
 
 bool one_scale(const Matrix& matrix) {
   return matrix.scheme.granularity == Granularity::kTensor;
-}
-
-void copy_bytes(std::byte* to, const std::byte* from, uint64_t bytes) {
-  constexpr uint64_t kStep = 1 << 20;
-  if (!to || !from || bytes == 0) return;
-  ThreadPool::shared().parallel_for(static_cast<int64_t>((bytes + kStep - 1) / kStep), [&](int64_t i) {
-    const uint64_t at = static_cast<uint64_t>(i) * kStep;
-    std::memcpy(to + at, from + at, std::min(kStep, bytes - at));
-  });
 }
 
 }  // namespace
@@ -182,9 +173,9 @@ Status BuffersUpdate::write(const Target& target) {
   if (!is_staged(target)) return {};
   const Matrix& to = target.matrix;
   const MatrixShape shape = shape_of(to.scheme, to.dtype, to.rows, to.cols);
-  copy_bytes(to.codes, target.staged.codes, shape.codes.bytes());
-  copy_bytes(to.scales, target.staged.scales, shape.scales.bytes());
-  copy_bytes(to.zero_points, target.staged.zero_points, shape.zero_points.bytes());
+  copy_memory(to.codes, target.staged.codes, shape.codes.bytes());
+  if (to.scales) copy_memory(to.scales, target.staged.scales, shape.scales.bytes());
+  if (to.zero_points) copy_memory(to.zero_points, target.staged.zero_points, shape.zero_points.bytes());
   return {};
 }
 

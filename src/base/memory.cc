@@ -54,4 +54,12 @@ Buffer::~Buffer() {
   if (data_) munmap(data_, bytes_);
 }
 
+void copy_memory(std::byte* to, const std::byte* from, uint64_t bytes) {
+  constexpr uint64_t kStep = uint64_t{1} << 20;
+  ThreadPool::shared().parallel_for(static_cast<int64_t>((bytes + kStep - 1) / kStep), [&](int64_t i) {
+    const uint64_t at = static_cast<uint64_t>(i) * kStep;
+    std::memcpy(to + at, from + at, std::min(kStep, bytes - at));
+  });
+}
+
 }  // namespace liveweight

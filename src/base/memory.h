@@ -27,4 +27,7 @@ class Buffer {
   uint64_t bytes_ = 0;
 };
 
+// memcpy, by all threads.
+void copy_memory(std::byte* to, const std::byte* from, uint64_t bytes);
+
 }  // namespace liveweight

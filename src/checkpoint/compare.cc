@@ -17,12 +17,6 @@ namespace hn = hwy::HWY_NAMESPACE;
 constexpr uint64_t kPiece = uint64_t{1} << 20;  // bytes that one thread compares at a time
 constexpr uint64_t kLine = 64;
 
-// The changes of one piece.
-struct Piece {
-  std::vector<uint32_t> positions;
-  std::vector<std::byte> values;
-};
-
 bool lines_differ(const std::byte* a, const std::byte* b) {
   const hn::CappedTag<uint8_t, kLine> tag;
   auto difference = hn::Zero(tag);
@@ -36,7 +30,7 @@ bool lines_differ(const std::byte* a, const std::byte* b) {
 
 template <typename Cell>
 void compare_cells(const std::byte* old, const std::byte* updated, uint64_t begin, uint64_t end,
-                   Piece& piece) {
+                   ChangedCells& piece) {
   for (uint64_t at = begin; at < end; at += sizeof(Cell)) {
     Cell a, b;
     std::memcpy(&a, old + at, sizeof a);
@@ -66,7 +60,7 @@ uint64_t mask_of_line(const std::byte* a, const std::byte* b) {
 
 template <typename Cell>
 void compare_piece(const std::byte* old, const std::byte* updated, uint64_t begin, uint64_t end,
-                   Piece& piece) {
+                   ChangedCells& piece) {
   uint64_t at = begin;
   for (; at + kLine <= end; at += kLine) {
     if (!lines_differ(old + at, updated + at)) continue;
@@ -79,7 +73,7 @@ void compare_piece(const std::byte* old, const std::byte* updated, uint64_t begi
   compare_cells<Cell>(old, updated, at, end, piece);
 }
 
-using ComparePiece = void (*)(const std::byte*, const std::byte*, uint64_t, uint64_t, Piece&);
+using ComparePiece = void (*)(const std::byte*, const std::byte*, uint64_t, uint64_t, ChangedCells&);
 ComparePiece compare_piece_of(int64_t cell) {
   switch (cell) {
     case 1:
@@ -94,21 +88,21 @@ ComparePiece compare_piece_of(int64_t cell) {
 }
 
 // The pieces in their order, joined by all threads.
-std::shared_ptr<const Piece> join(const std::vector<Piece>& pieces, uint64_t cell) {
+ChangedCells join(const std::vector<ChangedCells>& pieces, uint64_t cell) {
   std::vector<uint64_t> begins;
   uint64_t count = 0;
-  for (const Piece& piece : pieces) {
+  for (const ChangedCells& piece : pieces) {
     begins.push_back(count);
     count += piece.positions.size();
   }
-  auto whole = std::make_shared<Piece>();
-  whole->positions.resize(count);
-  whole->values.resize(count * cell);
+  ChangedCells whole;
+  whole.positions.resize(count);
+  whole.values.resize(count * cell);
   ThreadPool::shared().parallel_for(static_cast<int64_t>(pieces.size()), [&](int64_t p) {
-    const Piece& piece = pieces[static_cast<size_t>(p)];
+    const ChangedCells& piece = pieces[static_cast<size_t>(p)];
     const uint64_t begin = begins[static_cast<size_t>(p)];
-    std::copy(piece.positions.begin(), piece.positions.end(), whole->positions.begin() + begin);
-    std::copy(piece.values.begin(), piece.values.end(), whole->values.begin() + begin * cell);
+    std::copy(piece.positions.begin(), piece.positions.end(), whole.positions.begin() + begin);
+    std::copy(piece.values.begin(), piece.values.end(), whole.values.begin() + begin * cell);
   });
   return whole;
 }
@@ -139,14 +133,18 @@ Result<TensorDelta> compare_tensors(const std::string& name, const TensorView& o
   LW_TRY(check_alike(name, old, updated));
   const int64_t cell = cell_bytes(old.dtype);
   const ComparePiece compare = compare_piece_of(cell);
-  std::vector<Piece> pieces((old.bytes + kPiece - 1) / kPiece);
+  std::vector<ChangedCells> pieces((old.bytes + kPiece - 1) / kPiece);
   ThreadPool::shared().parallel_for(static_cast<int64_t>(pieces.size()), [&](int64_t p) {
     const uint64_t begin = static_cast<uint64_t>(p) * kPiece;
     compare(old.data, updated.data, begin, std::min(begin + kPiece, old.bytes),
             pieces[static_cast<size_t>(p)]);
   });
-  const auto whole = join(pieces, static_cast<uint64_t>(cell));
-  return TensorDelta{name, old.dtype, old.shape, whole->positions, whole->values, whole};
+  return make_delta(name, old.dtype, old.shape, join(pieces, static_cast<uint64_t>(cell)));
+}
+
+TensorDelta make_delta(std::string name, DType dtype, Shape shape, ChangedCells cells) {
+  const auto owner = std::make_shared<const ChangedCells>(std::move(cells));
+  return {std::move(name), dtype, std::move(shape), owner->positions, owner->values, owner};
 }
 
 void patch(const TensorDelta& delta, std::span<std::byte> tensor) {

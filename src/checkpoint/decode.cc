@@ -14,16 +14,6 @@ tl::unexpected<Error> bad(const std::string& name, const std::string& what) {
   return fail(ErrorCode::kBadCheckpoint, fmt::format("tensor {}: {}", name, what), {name});
 }
 
-struct Changes {
-  std::vector<uint32_t> positions;
-  std::vector<std::byte> values;
-};
-
-TensorDelta delta_of(const std::string& name, const TensorView& base,
-                     const std::shared_ptr<const Changes>& changes) {
-  return {name, base.dtype, base.shape, changes->positions, changes->values, changes};
-}
-
 // The order that sorts `positions`; an error where one comes twice.
 Result<std::vector<uint32_t>> order_of(const std::string& name, std::span<const uint32_t> positions) {
   std::vector<uint32_t> order(positions.size());
@@ -46,13 +36,13 @@ bool strictly_ascending(std::span<const uint32_t> positions) {
 }
 
 // Positions in ascending order with their values, `cell` bytes each.
-Result<Changes> sorted(const std::string& name, std::span<const uint32_t> positions,
-                       std::span<const std::byte> values, uint64_t cell) {
+Result<ChangedCells> sorted(const std::string& name, std::span<const uint32_t> positions,
+                            std::span<const std::byte> values, uint64_t cell) {
   if (strictly_ascending(positions)) {
-    return Changes{{positions.begin(), positions.end()}, {values.begin(), values.end()}};
+    return ChangedCells{{positions.begin(), positions.end()}, {values.begin(), values.end()}};
   }
   LW_ASSIGN(const std::vector<uint32_t> order, order_of(name, positions));
-  Changes changes;
+  ChangedCells changes;
   changes.positions.reserve(positions.size());
   changes.values.reserve(values.size());
   for (const uint32_t from : order) {
@@ -64,9 +54,9 @@ Result<Changes> sorted(const std::string& name, std::span<const uint32_t> positi
 }
 
 // Changed bytes, in ascending order, to changed cells: what a cell's other bytes are, the base says.
-Changes cells_of(const TensorView& base, const Changes& bytes) {
+ChangedCells cells_of(const TensorView& base, const ChangedCells& bytes) {
   const auto cell = static_cast<uint64_t>(cell_bytes(base.dtype));
-  Changes cells;
+  ChangedCells cells;
   for (size_t i = 0; i < bytes.positions.size(); ++i) {
     const auto position = static_cast<uint32_t>(bytes.positions[i] / cell);
     if (cells.positions.empty() || cells.positions.back() != position) {
@@ -173,7 +163,7 @@ Result<TensorDelta> decode_xor(const std::string& name, const TensorView& base, 
   }
   const auto cell = static_cast<uint64_t>(cell_bytes(base.dtype));
   // Eight bytes without a difference are skipped at once.
-  auto changes = std::make_shared<Changes>();
+  ChangedCells changes;
   const std::byte* bits = difference.data.get();
   for (uint64_t at = 0; at < base.bytes; at += cell) {
     uint64_t changed = 0;
@@ -187,10 +177,10 @@ Result<TensorDelta> decode_xor(const std::string& name, const TensorView& base, 
     changed = 0;
     std::memcpy(&changed, bits + at, cell);
     if (changed == 0) continue;
-    changes->positions.push_back(static_cast<uint32_t>(at / cell));
-    for (uint64_t b = at; b < at + cell; ++b) changes->values.push_back(base.data[b] ^ bits[b]);
+    changes.positions.push_back(static_cast<uint32_t>(at / cell));
+    for (uint64_t b = at; b < at + cell; ++b) changes.values.push_back(base.data[b] ^ bits[b]);
   }
-  return delta_of(name, base, std::move(changes));
+  return make_delta(name, base.dtype, base.shape, std::move(changes));
 }
 
 Result<TensorDelta> decode_overwrite(const std::string& name, const TensorView& base, const Blob& blob) {
@@ -205,8 +195,8 @@ Result<TensorDelta> decode_overwrite(const std::string& name, const TensorView& 
   if (count > 0) std::memcpy(positions.data(), blob.data.get() + sizeof count, count * sizeof(uint32_t));
   LW_TRY(check_range(name, positions, base.bytes));
   const auto values = blob.view().subspan(sizeof count + count * sizeof(uint32_t));
-  LW_ASSIGN(const Changes bytes, sorted(name, positions, values, 1));
-  return delta_of(name, base, std::make_shared<Changes>(cells_of(base, bytes)));
+  LW_ASSIGN(const ChangedCells bytes, sorted(name, positions, values, 1));
+  return make_delta(name, base.dtype, base.shape, cells_of(base, bytes));
 }
 
 Result<TensorDelta> decode_indices(const std::string& name, const TensorView& base, const TensorView& indices,
@@ -224,8 +214,8 @@ Result<TensorDelta> decode_indices(const std::string& name, const TensorView& ba
     }
   }
   LW_ASSIGN(const std::vector<uint32_t> positions, positions_of(name, base, indices, cells));
-  LW_ASSIGN(Changes changes, sorted(name, positions, {values.data, values.bytes}, cell));
-  return delta_of(name, base, std::make_shared<Changes>(std::move(changes)));
+  LW_ASSIGN(ChangedCells changes, sorted(name, positions, {values.data, values.bytes}, cell));
+  return make_delta(name, base.dtype, base.shape, std::move(changes));
 }
 
 }  // namespace liveweight

@@ -22,8 +22,8 @@ tl::unexpected<Error> io_error(const std::filesystem::path& path, const char* ve
               {path.string()});
 }
 
-Result<FileDescriptor> open_regular_file(const std::filesystem::path& path) {
-  FileDescriptor descriptor(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+Result<FileDescriptor> open_regular_file(const std::filesystem::path& path, int flags) {
+  FileDescriptor descriptor(open(path.c_str(), flags | O_CLOEXEC | O_NONBLOCK));
   if (descriptor.get() < 0) return io_error(path, "open");
   struct stat status {};
   if (fstat(descriptor.get(), &status) != 0) return io_error(path, "stat");

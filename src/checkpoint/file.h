@@ -1,6 +1,8 @@
 // Files of the operating system, opened with care: nothing here waits on a FIFO or reads a directory.
 #pragma once
 
+#include <fcntl.h>
+
 #include <filesystem>
 #include <utility>
 
@@ -26,7 +28,7 @@ class FileDescriptor {
 // "path: cannot VERB it: No such file or directory", from errno.
 tl::unexpected<Error> io_error(const std::filesystem::path& path, const char* verb);
 
-// Read-only; kIo where it is not a regular file.
-Result<FileDescriptor> open_regular_file(const std::filesystem::path& path);
+// kIo where it is not a regular file. `flags`: O_RDONLY or O_RDWR.
+Result<FileDescriptor> open_regular_file(const std::filesystem::path& path, int flags = O_RDONLY);
 
 }  // namespace liveweight

@@ -1,6 +1,9 @@
 #include "checkpoint/mapping.h"
 
+#include <fcntl.h>
+#include <fmt/format.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -18,6 +21,7 @@ namespace liveweight {
 struct MappedRange {
   std::atomic<std::byte*> begin{nullptr};
   std::atomic<std::byte*> end{nullptr};
+  std::atomic<int> protection{PROT_READ};
   std::atomic<bool> lost{false};
   MappedRange* next = nullptr;
 };
@@ -35,7 +39,7 @@ bool map_zeros(const std::byte* address, MappedRange& range) {
   std::byte* const begin = range.begin;
   std::byte* const from = begin + (address - begin) / page * page;
   range.lost = true;
-  return mmap(from, static_cast<size_t>(range.end.load() - from), PROT_READ,
+  return mmap(from, static_cast<size_t>(range.end.load() - from), range.protection,
               MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != MAP_FAILED;
 }
 
@@ -67,7 +71,7 @@ void install_handler() {
   sigaction(SIGBUS, &action, &g_action_before);
 }
 
-MappedRange* add_range(std::byte* data, uint64_t bytes) {
+MappedRange* add_range(std::byte* data, uint64_t bytes, int protection) {
   static std::once_flag installed;
   std::call_once(installed, install_handler);
   std::lock_guard lock(g_ranges_mutex);
@@ -76,6 +80,7 @@ MappedRange* add_range(std::byte* data, uint64_t bytes) {
   const bool is_new = range == nullptr;
   if (is_new) range = new MappedRange;
   range->lost = false;
+  range->protection = protection;
   range->end = data + bytes;
   range->begin = data;
   if (is_new) {
@@ -87,15 +92,26 @@ MappedRange* add_range(std::byte* data, uint64_t bytes) {
 
 }  // namespace
 
-Result<Mapping> Mapping::create(int descriptor, uint64_t bytes, const std::string& path) {
+Result<Mapping> Mapping::create(int descriptor, uint64_t bytes, const std::string& path, Access access) {
   Mapping mapping;
+  mapping.path_ = path;
   if (bytes == 0) return mapping;
-  void* data = mmap(nullptr, bytes, PROT_READ, MAP_SHARED, descriptor, 0);
+  const int protection = access == Access::kRead ? PROT_READ : PROT_READ | PROT_WRITE;
+  void* data =
+      mmap(nullptr, bytes, protection, access == Access::kPrivate ? MAP_PRIVATE : MAP_SHARED, descriptor, 0);
   if (data == MAP_FAILED) return io_error(path, "map");
-  mapping.data_ = static_cast<const std::byte*>(data);
+  mapping.data_ = static_cast<std::byte*>(data);
   mapping.bytes_ = bytes;
-  mapping.range_ = add_range(static_cast<std::byte*>(data), bytes);
+  mapping.range_ = add_range(mapping.data_, bytes, protection);
   return mapping;
+}
+
+Result<Mapping> Mapping::open(const std::filesystem::path& path, Access access) {
+  LW_ASSIGN(const FileDescriptor file,
+            open_regular_file(path, access == Access::kShared ? O_RDWR : O_RDONLY));
+  struct stat status {};
+  if (fstat(file.get(), &status) != 0) return io_error(path, "stat");
+  return create(file.get(), static_cast<uint64_t>(status.st_size), path, access);
 }
 
 Mapping::Mapping(Mapping&& other) noexcept {
@@ -103,6 +119,7 @@ Mapping::Mapping(Mapping&& other) noexcept {
 }
 
 Mapping& Mapping::operator=(Mapping&& other) noexcept {
+  std::swap(path_, other.path_);
   std::swap(data_, other.data_);
   std::swap(bytes_, other.bytes_);
   std::swap(range_, other.range_);
@@ -112,11 +129,17 @@ Mapping& Mapping::operator=(Mapping&& other) noexcept {
 Mapping::~Mapping() {
   if (!range_) return;
   range_->begin = nullptr;
-  munmap(const_cast<std::byte*>(data_), bytes_);
+  munmap(data_, bytes_);
 }
 
-bool Mapping::lost() const {
-  return range_ && range_->lost;
+Status Mapping::sync() const {
+  if (data_ && msync(data_, bytes_, MS_SYNC) != 0) return io_error(path_, "sync");
+  return {};
+}
+
+Status Mapping::check_whole() const {
+  if (!range_ || !range_->lost) return {};
+  return fail(ErrorCode::kIo, fmt::format("{}: the file changed while it was being read", path_), {path_});
 }
 
 }  // namespace liveweight

@@ -23,7 +23,7 @@ class MappingTest : public ::testing::Test {
 
   Mapping map() const {
     const FileDescriptor descriptor = open_regular_file(path_).value();
-    return Mapping::create(descriptor.get(), kBytes, path_).value();
+    return Mapping::create(descriptor.get(), kBytes, path_, Mapping::Access::kRead).value();
   }
 
   const std::filesystem::path path_ =
@@ -33,25 +33,36 @@ class MappingTest : public ::testing::Test {
 
 TEST_F(MappingTest, APageThatTheFileLostReadsAsZerosAndIsTold) {
   const Mapping mapping = map();
-  EXPECT_EQ(mapping.data()[kBytes - 1], std::byte{'x'});
+  EXPECT_EQ(mapping.bytes()[kBytes - 1], std::byte{'x'});
   std::filesystem::resize_file(path_, 8 << 10);
-  EXPECT_FALSE(mapping.lost()) << "nothing was read yet";
-  EXPECT_EQ(mapping.data()[0], std::byte{'x'});
-  EXPECT_EQ(mapping.data()[kBytes / 2], std::byte{0});
-  EXPECT_EQ(mapping.data()[kBytes - 1], std::byte{0});
-  EXPECT_TRUE(mapping.lost());
+  EXPECT_TRUE(mapping.check_whole()) << "nothing was read yet";
+  EXPECT_EQ(mapping.bytes()[0], std::byte{'x'});
+  EXPECT_EQ(mapping.bytes()[kBytes / 2], std::byte{0});
+  EXPECT_EQ(mapping.bytes()[kBytes - 1], std::byte{0});
+  EXPECT_EQ(mapping.check_whole().error().code, ErrorCode::kIo);
+}
+
+TEST_F(MappingTest, APageThatTheFileLostCanBeWrittenWhereOthersCan) {
+  for (const auto access : {Mapping::Access::kPrivate, Mapping::Access::kShared}) {
+    SetUp();
+    const Mapping mapping = Mapping::open(path_, access).value();
+    std::filesystem::resize_file(path_, 0);
+    mapping.writable()[kBytes / 2] = std::byte{'y'};
+    EXPECT_EQ(mapping.bytes()[kBytes / 2], std::byte{'y'});
+    EXPECT_FALSE(mapping.check_whole());
+  }
 }
 
 TEST_F(MappingTest, AMappingAfterOneThatWasLostIsWhole) {
   {
     const Mapping mapping = map();
     std::filesystem::resize_file(path_, 0);
-    EXPECT_EQ(mapping.data()[5], std::byte{0});
+    EXPECT_EQ(mapping.bytes()[5], std::byte{0});
   }
   SetUp();
   const Mapping mapping = map();
-  EXPECT_EQ(mapping.data()[kBytes - 1], std::byte{'x'});
-  EXPECT_FALSE(mapping.lost());
+  EXPECT_EQ(mapping.bytes()[kBytes - 1], std::byte{'x'});
+  EXPECT_TRUE(mapping.check_whole());
 }
 
 TEST_F(MappingTest, AFaultElsewhereStillEndsTheProcess) {

@@ -25,21 +25,20 @@ struct Mirror::State {
 
   // On disk only.
   std::optional<MirrorFiles> files;
-  FileMapping sums_file;
+  Mapping sums_file;
   uint64_t log_bytes = 0;
   uint64_t log_identity = 0;  // of the file that this state was read from, and its length; 0: none
   std::string boot = boot_of_machine();
 
   std::span<uint64_t> sums() const {
-    return {reinterpret_cast<uint64_t*>(sums_file.bytes().data()),
+    return {reinterpret_cast<uint64_t*>(sums_file.writable().data()),
             sums_file.bytes().size() / sizeof(uint64_t)};
   }
 
   Status map_generation() {
     LW_ASSIGN(const Checkpoint checkpoint, Checkpoint::open_file(files->weights()));
-    const auto same = [](std::string_view name) -> Result<std::string> { return std::string(name); };
-    LW_ASSIGN(content, MirrorContent::map(checkpoint, same, FileMapping::Sharing::kShared));
-    LW_ASSIGN(sums_file, FileMapping::open(files->sums(), FileMapping::Sharing::kShared));
+    LW_ASSIGN(content, MirrorContent::map(checkpoint, same_name, Mapping::Access::kShared));
+    LW_ASSIGN(sums_file, Mapping::open(files->sums(), Mapping::Access::kShared));
     if (sums().size() == content->parts) return {};
     return fail(ErrorCode::kBadCheckpoint,
                 fmt::format("{}: expected {} checksums, got {}", files->sums().string(), content->parts,
@@ -119,6 +118,11 @@ struct Mirror::State {
     return {};
   }
 
+  Status check_whole() const {
+    for (const Mapping& file : content->files) LW_TRY(file.check_whole());
+    return sums_file.check_whole();
+  }
+
   // Sums first, on disk before any byte changes: from then on the change can be repeated.
   Status settle() {
     if (!pending) return {};
@@ -134,6 +138,7 @@ struct Mirror::State {
     }
     if (!repeated) previous = content->before(change.deltas);
     content->put(change.deltas);
+    LW_TRY(check_whole());
     if (!files) return {};
     LW_TRY(store_sums(change));
     change.settled_in = boot;
@@ -154,10 +159,10 @@ struct Mirror::State {
 
   Status shorten_log() {
     uint64_t bytes = 0;
-    for (const FileMapping& file : content->files) bytes += file.bytes().size();
+    for (const Mapping& file : content->files) bytes += file.bytes().size();
     if (log_bytes < std::max(kShortestLog, bytes / kLogShare)) return {};
-    for (const FileMapping& file : content->files) LW_TRY(file.sync(files->weights()));
-    LW_TRY(sums_file.sync(files->sums()));
+    for (const Mapping& file : content->files) LW_TRY(file.sync());
+    LW_TRY(sums_file.sync());
     LW_ASSIGN(const uint64_t begun, begin_mirror_log(files->log(), sequence, version));
     set_log_bytes(begun);
     return {};
@@ -181,6 +186,10 @@ struct Mirror::State {
     return std::optional<FileLock>(std::move(taken));
   }
 };
+
+Result<std::string> same_name(std::string_view name) {
+  return std::string(name);
+}
 
 Mirror::Mirror(std::unique_ptr<State> state) : state_(std::move(state)) {}
 Mirror::~Mirror() = default;
@@ -247,7 +256,7 @@ Status Mirror::replace(const Checkpoint& checkpoint, const TensorNames& names, s
     LW_ASSIGN(const MirrorLogContent log, read_mirror_log(state.files->log()));
     state.set_log_bytes(log.bytes);
   } else {
-    LW_ASSIGN(state.content, MirrorContent::map(checkpoint, names, FileMapping::Sharing::kPrivate));
+    LW_ASSIGN(state.content, MirrorContent::map(checkpoint, names, Mapping::Access::kPrivate));
   }
   ++state.sequence;
   state.version = std::move(version);
@@ -303,6 +312,10 @@ Result<std::shared_ptr<void>> Mirror::hold() {
   LW_ASSIGN(FileLock lock, FileLock::take(state_->files->lock(), FileLock::Kind::kShared));
   LW_TRY(state_->read(false));
   return std::make_shared<FileLock>(std::move(lock));
+}
+
+Status Mirror::check_whole() const {
+  return empty() ? Status{} : state_->check_whole();
 }
 
 Status Mirror::verify() const {

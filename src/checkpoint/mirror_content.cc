@@ -1,60 +1,20 @@
 #include "checkpoint/mirror_content.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
 
 #include <cstring>
 #include <utility>
 
-#include "checkpoint/file.h"
 #include "checkpoint/part_sums.h"
 
 namespace liveweight {
 
-Result<FileMapping> FileMapping::open(const std::filesystem::path& path, Sharing sharing) {
-  const bool shared = sharing == Sharing::kShared;
-  const FileDescriptor file(::open(path.c_str(), (shared ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NONBLOCK));
-  if (file.get() < 0) return io_error(path, "open");
-  struct stat facts {};
-  if (fstat(file.get(), &facts) != 0) return io_error(path, "stat");
-  if (!S_ISREG(facts.st_mode))
-    return fail(ErrorCode::kIo, fmt::format("{}: expected a regular file", path.string()), {path.string()});
-  FileMapping mapping;
-  mapping.bytes_ = static_cast<uint64_t>(facts.st_size);
-  if (mapping.bytes_ == 0) return mapping;
-  void* data =
-      mmap(nullptr, mapping.bytes_, PROT_READ | PROT_WRITE, shared ? MAP_SHARED : MAP_PRIVATE, file.get(), 0);
-  if (data == MAP_FAILED) return io_error(path, "map");
-  mapping.data_ = static_cast<std::byte*>(data);
-  return mapping;
-}
-
-FileMapping::FileMapping(FileMapping&& other) noexcept
-    : data_(std::exchange(other.data_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
-
-FileMapping& FileMapping::operator=(FileMapping&& other) noexcept {
-  std::swap(data_, other.data_);
-  std::swap(bytes_, other.bytes_);
-  return *this;
-}
-
-FileMapping::~FileMapping() {
-  if (data_) munmap(data_, bytes_);
-}
-
-Status FileMapping::sync(const std::filesystem::path& path) const {
-  if (data_ && msync(data_, bytes_, MS_SYNC) != 0) return io_error(path, "sync");
-  return {};
-}
-
 Result<MirrorContent> MirrorContent::map(const Checkpoint& checkpoint, const TensorNames& names,
-                                         FileMapping::Sharing sharing) {
+                                         Mapping::Access access) {
   MirrorContent content;
   for (const std::string& file : checkpoint.file_names()) {
-    LW_ASSIGN(FileMapping mapping, FileMapping::open(checkpoint.directory() / file, sharing));
-    const auto bytes = mapping.bytes();
+    LW_ASSIGN(Mapping mapping, Mapping::open(checkpoint.directory() / file, access));
+    const auto bytes = mapping.writable();
     LW_ASSIGN(const SafetensorsHeader header, parse_safetensors_header(bytes, bytes.size(), file));
     for (const SafetensorsEntry& entry : header.tensors) {
       if (!checkpoint.find(entry.name)) continue;

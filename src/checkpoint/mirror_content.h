@@ -5,27 +5,10 @@
 #include <string>
 #include <vector>
 
+#include "checkpoint/mapping.h"
 #include "liveweight/mirror.h"
 
 namespace liveweight {
-
-// A file's bytes, writable: for all who map it, or for this process only.
-class FileMapping {
- public:
-  enum class Sharing { kPrivate, kShared };
-  FileMapping() = default;
-  static Result<FileMapping> open(const std::filesystem::path& path, Sharing sharing);
-  FileMapping(FileMapping&& other) noexcept;
-  FileMapping& operator=(FileMapping&& other) noexcept;
-  ~FileMapping();
-
-  std::span<std::byte> bytes() const { return {data_, bytes_}; }
-  Status sync(const std::filesystem::path& path) const;  // onto the disk
-
- private:
-  std::byte* data_ = nullptr;
-  uint64_t bytes_ = 0;
-};
 
 struct MirrorTensor {
   DType dtype = DType::kBF16;
@@ -37,12 +20,12 @@ struct MirrorTensor {
 };
 
 struct MirrorContent {
-  std::vector<FileMapping> files;
+  std::vector<Mapping> files;
   std::map<std::string, MirrorTensor> tensors;
   uint64_t parts = 0;
 
   static Result<MirrorContent> map(const Checkpoint& checkpoint, const TensorNames& names,
-                                   FileMapping::Sharing sharing);
+                                   Mapping::Access access);
 
   Status check(const std::vector<TensorDelta>& deltas) const;
   // dtype and shape, which a log does not hold.

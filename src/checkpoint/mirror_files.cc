@@ -94,8 +94,7 @@ Status MirrorFiles::write_generation(const std::filesystem::path& path, const Ch
   }
   LW_TRY(write_safetensors(path / "model.safetensors", tensors));
   LW_ASSIGN(const Checkpoint written, Checkpoint::open(path));
-  const auto same = [](std::string_view name) -> Result<std::string> { return std::string(name); };
-  LW_ASSIGN(const MirrorContent content, MirrorContent::map(written, same, FileMapping::Sharing::kPrivate));
+  LW_ASSIGN(const MirrorContent content, MirrorContent::map(written, same_name, Mapping::Access::kRead));
   const std::vector<uint64_t> sums = sums_of(content);
   ReplacementFile file(path / "sums");
   LW_TRY(file.create());

@@ -92,23 +92,16 @@ class Reader {
   bool good_ = true;
 };
 
+// Its dtype and shape are not in the log (MirrorContent::complete).
 TensorDelta read_delta(Reader& reader) {
-  struct Owner {
-    std::vector<uint32_t> positions;
-    std::vector<std::byte> values;
-  };
-  const auto owner = std::make_shared<Owner>();
-  TensorDelta delta;
-  delta.name = reader.text();
+  std::string name = reader.text();
   const auto positions = reader.take(reader.number());
   const auto values = reader.take(reader.number());
-  owner->positions.resize(positions.size() / sizeof(uint32_t));
-  if (!owner->positions.empty()) std::memcpy(owner->positions.data(), positions.data(), positions.size());
-  owner->values.assign(values.begin(), values.end());
-  delta.positions = owner->positions;
-  delta.values = owner->values;
-  delta.owner = owner;
-  return delta;
+  ChangedCells cells;
+  cells.positions.resize(positions.size() / sizeof(uint32_t));
+  if (!cells.positions.empty()) std::memcpy(cells.positions.data(), positions.data(), positions.size());
+  cells.values.assign(values.begin(), values.end());
+  return make_delta(std::move(name), {}, {}, std::move(cells));
 }
 
 // False where the record does not fit what came before it.

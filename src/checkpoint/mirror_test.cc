@@ -16,10 +16,6 @@ namespace {
 using ::testing::HasSubstr;
 namespace fs = std::filesystem;
 
-Result<std::string> same_name(std::string_view name) {
-  return std::string(name);
-}
-
 // Two tensors of odd sizes, over several parts.
 class MirrorTest : public ::testing::Test {
  protected:

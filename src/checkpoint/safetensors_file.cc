@@ -21,11 +21,11 @@ Result<std::shared_ptr<const SafetensorsFile>> SafetensorsFile::open(const std::
   struct stat status {};
   if (fstat(descriptor.get(), &status) != 0) return io_error(path, "stat");
   file->identity_ = identity_of(&status);
-  LW_ASSIGN(Mapping mapping, Mapping::create(descriptor.get(), file->identity_.bytes, file->path_));
+  LW_ASSIGN(Mapping mapping,
+            Mapping::create(descriptor.get(), file->identity_.bytes, file->path_, Mapping::Access::kRead));
   file->mapping_ = std::make_unique<Mapping>(std::move(mapping));
   const Mapping& mapped = *file->mapping_;
-  LW_ASSIGN(file->header_,
-            parse_safetensors_header({mapped.data(), mapped.bytes()}, mapped.bytes(), file->path_));
+  LW_ASSIGN(file->header_, parse_safetensors_header(mapped.bytes(), mapped.bytes().size(), file->path_));
   LW_TRY(file->check_unchanged());
   return file;
 }
@@ -33,14 +33,14 @@ Result<std::shared_ptr<const SafetensorsFile>> SafetensorsFile::open(const std::
 SafetensorsFile::~SafetensorsFile() = default;
 
 TensorView SafetensorsFile::view(const SafetensorsEntry& entry) const {
-  return {entry.dtype, entry.shape, mapping_->data() + header_.data_begin + entry.begin,
+  return {entry.dtype, entry.shape, mapping_->bytes().data() + header_.data_begin + entry.begin,
           entry.end - entry.begin};
 }
 
 Status SafetensorsFile::check_unchanged() const {
   struct stat status {};
   if (stat(path_.c_str(), &status) != 0) return io_error(path_, "stat");
-  if (identity_of(&status) == identity_ && !mapping_->lost()) return {};
+  if (identity_of(&status) == identity_) return mapping_->check_whole();
   return fail(ErrorCode::kIo, fmt::format("{}: the file changed while it was being read", path_), {path_});
 }
 

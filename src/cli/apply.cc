@@ -2,13 +2,12 @@
 
 #include <chrono>
 
+#include "base/clock.h"
 #include "cli/command.h"
 #include "liveweight/delta.h"
 
 namespace liveweight::cli {
 namespace {
-
-using Clock = std::chrono::steady_clock;
 
 struct ApplyCommand {
   std::string directory, out;
@@ -20,7 +19,7 @@ Result<Outcome> apply(const ApplyCommand& command) {
   const std::string& target = command.out.empty() ? command.directory : command.out;
   const std::vector<std::filesystem::path> deltas(command.deltas.begin(), command.deltas.end());
   LW_ASSIGN(const DeltaApplyReport report, apply_deltas(command.directory, deltas, target));
-  const double seconds = seconds_between(begin, Clock::now());
+  const double seconds = seconds_since(begin);
   Outcome out;
   out.json = {{"directory", target},       {"version", report.version},          {"deltas", report.deltas},
               {"tensors", report.tensors}, {"changed", report.changed_elements}, {"bytes", report.bytes},

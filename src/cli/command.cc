@@ -4,6 +4,7 @@
 
 #include <array>
 
+#include "base/clock.h"
 #include "cli/log.h"
 
 namespace liveweight::cli {
@@ -57,19 +58,13 @@ void TensorParallelOptions::add_to(CLI::App& app) {
 }
 
 Result<std::unique_ptr<LiveModel>> load_logged(const ModelDirectory& directory, const LoadOptions& options) {
-  const auto begin = std::chrono::steady_clock::now();
+  const auto begin = Clock::now();
   LW_ASSIGN(auto model, load_model(directory, options));
-  log_line(
-      LogLevel::kInfo,
-      fmt::format("loaded {} in {:.3f} s: {} of source, {} live", directory.checkpoint.directory().string(),
-                  seconds_between(begin, std::chrono::steady_clock::now()),
-                  human_bytes(model->plan().source_bytes()), human_bytes(model->plan().live_bytes())));
+  log_line(LogLevel::kInfo,
+           fmt::format("loaded {} in {:.3f} s: {} of source, {} live",
+                       directory.checkpoint.directory().string(), seconds_since(begin),
+                       human_bytes(model->plan().source_bytes()), human_bytes(model->plan().live_bytes())));
   return model;
-}
-
-double seconds_between(std::chrono::steady_clock::time_point begin,
-                       std::chrono::steady_clock::time_point end) {
-  return std::chrono::duration<double>(end - begin).count();
 }
 
 std::string human_bytes(uint64_t bytes) {

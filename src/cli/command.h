@@ -62,8 +62,6 @@ struct TensorParallelOptions {
 // load_model, with what it took in the log.
 Result<std::unique_ptr<LiveModel>> load_logged(const ModelDirectory& directory, const LoadOptions& options);
 
-double seconds_between(std::chrono::steady_clock::time_point begin,
-                       std::chrono::steady_clock::time_point end);
 std::string human_bytes(uint64_t bytes);  // "1.05 MB"
 
 }  // namespace liveweight::cli

@@ -2,13 +2,12 @@
 
 #include <chrono>
 
+#include "base/clock.h"
 #include "cli/command.h"
 #include "liveweight/delta.h"
 
 namespace liveweight::cli {
 namespace {
-
-using Clock = std::chrono::steady_clock;
 
 struct DiffCommand {
   std::string old_directory, new_directory, out;
@@ -67,7 +66,7 @@ Result<Outcome> diff(const DiffCommand& command) {
   LW_TRY(old.check_unchanged());
   LW_TRY(updated.check_unchanged());
   LW_ASSIGN(const uint64_t bytes, writer.finish());
-  const double seconds = seconds_between(begin, Clock::now());
+  const double seconds = seconds_since(begin);
   const double share = elements ? static_cast<double>(changed) / static_cast<double>(elements) : 0.0;
   Outcome out;
   out.json = {{"directory", command.out},

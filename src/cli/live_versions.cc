@@ -6,13 +6,12 @@
 #include <chrono>
 #include <cstdlib>
 
+#include "base/clock.h"
 #include "cli/log.h"
 #include "liveweight/digest.h"
 
 namespace liveweight::cli {
 namespace {
-
-using Clock = std::chrono::steady_clock;
 
 std::vector<const std::byte*> addresses_of(const LiveModel& model) {
   std::vector<const std::byte*> addresses;
@@ -102,7 +101,7 @@ Result<Json> LiveVersions::take_checkpoint(const std::filesystem::path& path) {
   UpdateOptions update;
   update.label = path.string();
   LW_ASSIGN(const UpdateReport report, reload(*model_, checkpoint, options_.names, std::move(update)));
-  const double total = seconds_between(begin, Clock::now());
+  const double total = seconds_since(begin);
   LW_ASSIGN(version_, version_of(checkpoint));
   base_ = path;
   deltas_.clear();
@@ -114,7 +113,7 @@ Result<Json> LiveVersions::take_delta(const std::filesystem::path& path) {
   const auto begin = Clock::now();
   LW_ASSIGN(const DeltaDirectory delta, DeltaDirectory::open(path));
   LW_ASSIGN(const DeltaReport report, reload_delta(*model_, delta, version_, options_.names));
-  const double total = seconds_between(begin, Clock::now());
+  const double total = seconds_since(begin);
   version_ = report.version;
   deltas_.push_back(path);
   Json entry = entry_of(report.update, path, total);
@@ -140,7 +139,7 @@ Status LiveVersions::follow_up(Json& entry) {
   }
   // A dense update writes the next slots anyway.
   if (entry.contains("delta")) LW_TRY(model_->catch_up());
-  entry["seconds"]["behind"] = seconds_between(begin, Clock::now());
+  entry["seconds"]["behind"] = seconds_since(begin);
   return {};
 }
 

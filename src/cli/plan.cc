@@ -4,6 +4,7 @@
 
 #include <chrono>
 
+#include "base/clock.h"
 #include "cli/command.h"
 #include "quantize/kernel_format.h"
 
@@ -58,10 +59,10 @@ Run add_plan(CLI::App& app) {
     LW_ASSIGN(const ModelDirectory directory, command->model.open());
     LW_ASSIGN(const QuantizationConfig quantization, command->model.quantization(directory));
     const TensorParallel group{command->tensor_parallel.size, command->tensor_parallel.rank.value_or(0)};
-    const auto begin = std::chrono::steady_clock::now();
+    const auto begin = Clock::now();
     LW_ASSIGN(const auto plan,
               Plan::compile(directory.description, directory.catalog, {quantization, group, mode}));
-    return describe(*plan, seconds_between(begin, std::chrono::steady_clock::now()));
+    return describe(*plan, seconds_since(begin));
   };
 }
 

@@ -2,6 +2,7 @@
 
 #include <chrono>
 
+#include "base/clock.h"
 #include "cli/command.h"
 #include "liveweight/export.h"
 
@@ -31,7 +32,7 @@ Outcome describe(const QuantizeCommand& command, const ExportReport& report, dou
 }
 
 Result<Outcome> run(const QuantizeCommand& command) {
-  const auto begin = std::chrono::steady_clock::now();
+  const auto begin = Clock::now();
   ExportOptions options;
   if (!command.format.empty()) {
     LW_ASSIGN(options.format, parse_export_format(command.format));
@@ -40,7 +41,7 @@ Result<Outcome> run(const QuantizeCommand& command) {
   LW_ASSIGN(const ModelDirectory directory, command.model.open());
   LW_ASSIGN(options.quantization, command.model.quantization(directory));
   LW_ASSIGN(const ExportReport report, export_quantized(directory, command.out_directory, options));
-  return describe(command, report, seconds_between(begin, std::chrono::steady_clock::now()));
+  return describe(command, report, seconds_since(begin));
 }
 
 }  // namespace

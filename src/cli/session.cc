@@ -1,4 +1,5 @@
 #include "cli/session.h"
+#include "base/clock.h"
 
 #include <chrono>
 
@@ -6,7 +7,7 @@ namespace liveweight::cli {
 
 Result<Session> Session::open(const ModelOptions& options) {
   Session session;
-  const auto begin = std::chrono::steady_clock::now();
+  const auto begin = Clock::now();
   LoadOptions load;
   LW_ASSIGN(load.names, options.names());
   LW_ASSIGN(const ModelDirectory directory, options.open());
@@ -17,7 +18,7 @@ Result<Session> Session::open(const ModelOptions& options) {
   if (Tokenizer::present(options.directory)) {
     LW_ASSIGN(session.tokenizer, Tokenizer::load(options.directory));
   }
-  session.load_seconds = seconds_between(begin, std::chrono::steady_clock::now());
+  session.load_seconds = seconds_since(begin);
   return session;
 }
 

@@ -9,19 +9,6 @@
 namespace liveweight {
 namespace {
 
-Error fault_error(const Source& source, const QuantizeFault& fault) {
-  const std::string where = position_text(source, fault.row, fault.col);
-  if (fault.scale_overflow) {
-    return {ErrorCode::kNonFinite,
-            fmt::format("tensor {}: the unit at {} has no finite scale (its largest value is {})",
-                        source.name, where, fault.value),
-            {source.name}};
-  }
-  return {ErrorCode::kNonFinite,
-          fmt::format("tensor {}: expected finite values, got {} at {}", source.name, fault.value, where),
-          {source.name}};
-}
-
 SourceBox to_box(const Source& source, const Piece& piece) {
   return {source.dtype, piece.data, piece.stride, piece.row, piece.rows, piece.col, piece.cols};
 }
@@ -50,6 +37,19 @@ Status quantize_piece(const Plan::Implementation& plan, const Source& source, co
 }
 
 }  // namespace
+
+Error fault_error(const Source& source, const QuantizeFault& fault) {
+  const std::string where = position_text(source, fault.row, fault.col);
+  if (fault.scale_overflow) {
+    return {ErrorCode::kNonFinite,
+            fmt::format("tensor {}: the unit at {} has no finite scale (its largest value is {})",
+                        source.name, where, fault.value),
+            {source.name}};
+  }
+  return {ErrorCode::kNonFinite,
+          fmt::format("tensor {}: expected finite values, got {} at {}", source.name, fault.value, where),
+          {source.name}};
+}
 
 Status apply_piece(const Plan::Implementation& plan, const Source& source, const Target& target,
                    const Piece& piece, std::byte* slot, const TensorUnit& unit) {

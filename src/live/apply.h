@@ -7,6 +7,9 @@
 
 namespace liveweight {
 
+// What the quantizer or the search of a maximum found at an element of the tensor.
+Error fault_error(const Source& source, const QuantizeFault& fault);
+
 // Writes what `target` keeps of `piece`, whose edges are edges of the target's units. Errors name the tensor
 // and the element. Allocates nothing where all is well.
 Status apply_piece(const Plan::Implementation& plan, const Source& source, const Target& target,

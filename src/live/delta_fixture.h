@@ -116,8 +116,4 @@ inline Checkpoint write_checkpoint(const std::filesystem::path& directory, const
   return Checkpoint::open(directory).value();
 }
 
-inline Result<std::string> same_name(std::string_view name) {
-  return std::string(name);
-}
-
 }  // namespace liveweight::testing

@@ -1,20 +1,13 @@
 // From a delta directory into a live model.
 #include <fmt/format.h>
 
-#include <chrono>
-
+#include "base/clock.h"
 #include "live/plan_tables.h"
 #include "live/touched_units.h"
 #include "liveweight/load.h"
 
 namespace liveweight {
 namespace {
-
-using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 class DeltaLoad {
  public:

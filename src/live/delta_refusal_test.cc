@@ -117,6 +117,15 @@ TEST_F(DeltaRefusal, OfADeclaredTensorThatDoesNotComeNamesIt) {
   expect_refused(put({1}, {0.02f}, options), ErrorCode::kMissingTensor, "model.norm.weight");
 }
 
+TEST_F(DeltaRefusal, OfAMirrorWhoseFileWasCutOffNamesIt) {
+  start("int8_per_channel");
+  TemporaryDirectory directory;
+  const auto mirror = Mirror::in_memory(write_checkpoint(directory.path(), weights_), same_name);
+  ASSERT_TRUE(live_->attach_mirror(*mirror));
+  std::filesystem::resize_file(directory.path() / "model.safetensors", 100);
+  expect_refused(put({1}, {2.0f}), ErrorCode::kIo, "model.safetensors: the file changed");
+}
+
 TEST_F(DeltaRefusal, OfAMirrorThatHoldsAnotherVersionSaysSo) {
   start("int8_per_channel");
   TemporaryDirectory directory;

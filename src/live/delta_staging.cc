@@ -8,6 +8,7 @@
 #include <limits>
 
 #include "live/apply.h"
+#include "live/delta_checks.h"
 #include "live/delta_split.h"
 #include "live/parallel_jobs.h"
 #include "quantize/patch.h"
@@ -17,8 +18,7 @@
 namespace liveweight {
 namespace {
 
-constexpr size_t kCheckElements = size_t{1} << 16;  // of one job
-constexpr int64_t kBoxBytes = 512 << 10;            // of a matrix that is quantized whole
+constexpr int64_t kBoxBytes = 512 << 10;  // of a matrix that is quantized whole
 
 const KernelFormat& format_of(const Plan::Implementation& plan, const Target& target) {
   return *plan.parameters[target.parameter].format;
@@ -33,87 +33,6 @@ bool fills_edges(const Plan::Implementation& plan, const Source& source, const T
   const Scheme& scheme = format_of(plan, target).scheme;
   return scheme.quantizes() && rule_for(scheme, source.dtype).fill_edges &&
          (source.rows % scheme.size != 0 || source.cols % scheme.size != 0);
-}
-
-Status check_facts(const Source& source, const TensorDelta& delta) {
-  for (const Target& target : source.targets) {
-    if (target.kind == TargetKind::kQuantize) continue;
-    return fail(
-        ErrorCode::kUnsupported,
-        fmt::format("tensor {}: it is quantized already in the checkpoint; deltas go into weights that "
-                    "are quantized here",
-                    source.name),
-        {source.name});
-  }
-  if (delta.dtype != source.dtype) {
-    return fail(ErrorCode::kWrongDtype,
-                fmt::format("tensor {}: expected changes of {}, got {}", source.name, to_string(source.dtype),
-                            to_string(delta.dtype)),
-                {source.name});
-  }
-  if (delta.shape != source.shape) {
-    return fail(ErrorCode::kWrongShape,
-                fmt::format("tensor {}: expected changes of shape {}, got {}", source.name,
-                            to_string(source.shape), to_string(delta.shape)),
-                {source.name});
-  }
-  const auto expected = delta.positions.size() * static_cast<size_t>(element_bytes(source));
-  if (delta.values.size() == expected) return {};
-  return fail(ErrorCode::kWrongShape,
-              fmt::format("tensor {}: expected {} bytes of values for {} positions, got {}", source.name,
-                          expected, delta.positions.size(), delta.values.size()),
-              {source.name});
-}
-
-// Of positions that do not ascend, what is wrong at `i`.
-Status position_error(const Source& source, std::span<const uint32_t> positions, size_t i) {
-  const bool twice = positions[i] == positions[i - 1];
-  return fail(twice ? ErrorCode::kDuplicateTensor : ErrorCode::kInvalidArgument,
-              twice ? fmt::format("tensor {}: position {} comes twice", source.name, positions[i])
-                    : fmt::format("tensor {}: positions must ascend, but {} follows {}", source.name,
-                                  positions[i], positions[i - 1]),
-              {source.name});
-}
-
-Status check_positions(const Source& source, std::span<const uint32_t> positions, size_t begin, size_t end) {
-  const size_t first = std::max<size_t>(begin, 1);
-  bool ascend = true;
-  for (size_t i = first; i < end; ++i) ascend &= positions[i] > positions[i - 1];
-  for (size_t i = first; i < end && !ascend; ++i) {
-    if (positions[i] <= positions[i - 1]) return position_error(source, positions, i);
-  }
-  const int64_t size = source.rows * source.cols;
-  if (positions[end - 1] < size) return {};
-  return fail(ErrorCode::kInvalidArgument,
-              fmt::format("tensor {}: index {} is out of range of its {} elements", source.name,
-                          positions[end - 1], size),
-              {source.name});
-}
-
-Status check_values(const Source& source, const TensorDelta& delta, size_t begin, size_t end) {
-  const auto count = static_cast<int64_t>(end - begin);
-  const auto each = static_cast<size_t>(element_bytes(source));
-  const auto result =
-      absolute_maximum({source.dtype, delta.values.data() + begin * each, count, 0, 1, 0, count});
-  if (!result.fault) return {};
-  const int64_t position = delta.positions[begin + static_cast<size_t>(result.fault->col)];
-  return fail(ErrorCode::kNonFinite,
-              fmt::format("tensor {}: expected finite values, got {} at {}", source.name, result.fault->value,
-                          position_text(source, position / source.cols, position % source.cols)),
-              {source.name});
-}
-
-// Kept alive by `owner`, and its values aligned.
-TensorDelta owned(const TensorDelta& delta, size_t each) {
-  const bool aligned = reinterpret_cast<uintptr_t>(delta.values.data()) % each == 0;
-  if (delta.owner && aligned) return delta;
-  struct Copy {
-    std::vector<uint32_t> positions;
-    std::vector<std::byte> values;
-  };
-  const auto copy = std::make_shared<Copy>(
-      Copy{{delta.positions.begin(), delta.positions.end()}, {delta.values.begin(), delta.values.end()}});
-  return {delta.name, delta.dtype, delta.shape, copy->positions, copy->values, copy};
 }
 
 bool equal(const TensorDelta& a, const TensorDelta& b) {
@@ -152,18 +71,10 @@ void DeltaStaging::add_notes(const Notes& notes) {
 Status DeltaStaging::add(int32_t index, const TensorDelta& given) {
   const Source& source = plan_.sources[index];
   LW_TRY(check_facts(source, given));
-  TensorDelta delta = owned(given, static_cast<size_t>(element_bytes(source)));
-  delta.name = source.name;
-  const size_t count = delta.positions.size();
-  LW_TRY(
-      run_jobs(static_cast<int64_t>((count + kCheckElements - 1) / kCheckElements), [&](int64_t i) -> Status {
-        const size_t begin = static_cast<size_t>(i) * kCheckElements,
-                     end = std::min(begin + kCheckElements, count);
-        LW_TRY(check_positions(source, delta.positions, begin, end));
-        return check_values(source, delta, begin, end);
-      }));
+  TensorDelta delta = owned(given, source);
+  LW_TRY(check_changes(source, delta));
   std::lock_guard lock(mutex_);
-  counts_.changed_elements += count;
+  counts_.changed_elements += delta.positions.size();
   ++added_;
   deltas_.emplace(index, std::move(delta));
   return {};

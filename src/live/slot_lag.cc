@@ -1,8 +1,6 @@
 #include "live/slot_lag.h"
 
-#include <algorithm>
-#include <cstring>
-
+#include "base/memory.h"
 #include "base/threads.h"
 #include "live/delta_split.h"
 #include "quantize/patch.h"
@@ -10,16 +8,7 @@
 namespace liveweight {
 namespace {
 
-constexpr uint64_t kCopyBytes = uint64_t{1} << 20;  // of one job
 constexpr uint64_t kBytesPerElement = 32;  // that a streamed copy does in the time of one scattered element
-
-void copy_all(const std::byte* from, std::byte* to, uint64_t bytes) {
-  ThreadPool::shared().parallel_for(static_cast<int64_t>((bytes + kCopyBytes - 1) / kCopyBytes),
-                                    [&](int64_t i) {
-                                      const uint64_t at = static_cast<uint64_t>(i) * kCopyBytes;
-                                      std::memcpy(to + at, from + at, std::min(kCopyBytes, bytes - at));
-                                    });
-}
 
 }  // namespace
 
@@ -30,7 +19,7 @@ void SlotLag::shorten(uint64_t slot_bytes) {
 void copy_lag(const Plan::Implementation& plan, int32_t index, const SlotLag& lag, const std::byte* from,
               std::byte* to) {
   const KernelFormat& format = *plan.parameters[index].format;
-  if (lag.everything) return copy_all(from, to, format.bytes);
+  if (lag.everything) return copy_memory(to, from, format.bytes);
   for (const SlotLag::Change& change : lag.changes) {
     const Source& source = plan.sources[change.source];
     const Target& target = source.targets[change.target];

@@ -7,6 +7,7 @@
 #include <optional>
 #include <utility>
 
+#include "base/clock.h"
 #include "live/coverage.h"
 #include "live/digest_table.h"
 #include "live/model_state.h"
@@ -14,16 +15,6 @@
 #include "live/update_state.h"
 
 namespace liveweight {
-namespace {
-
-using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
-
-}  // namespace
-
 Update::Update(std::shared_ptr<Implementation> implementation) : implementation_(std::move(implementation)) {}
 Update::Update(Update&&) noexcept = default;
 

@@ -66,7 +66,8 @@ Status Update::Implementation::stage_deltas() {
   const Status usable = check_mirror();
   if (!usable) return deltas->run(nullptr, false, usable.error().message);
   const bool ahead = model.mirror->sequence() != *model.mirror_sequence;
-  return deltas->run(model.mirror.get(), !ahead || model.mirror->has_previous_values(), "");
+  LW_TRY(deltas->run(model.mirror.get(), !ahead || model.mirror->has_previous_values(), ""));
+  return model.mirror->check_whole();
 }
 
 // A matrix of one scale comes whole or as changes: each way needs all of it.
