@@ -85,7 +85,7 @@ class Allocations : public ::testing::Test {
     failed_ += worked ? 0 : 1;
     if (!worked) {
       fleet.expect_cold("where memory ended");
-      ASSERT_FALSE(HasFatalFailure());
+      ASSERT_FALSE(has_failed());
       const auto status = work();
       ASSERT_TRUE(status) << status.error().message;
     }
@@ -97,9 +97,7 @@ class Allocations : public ::testing::Test {
 };
 
 TEST_F(Allocations, ThatFailLeaveTheModelAsItWasAndTheNextGoodUpdateWorks) {
-  const std::vector<uint64_t> all = seeds(60);
-  for (const uint64_t seed : all) {
-    Random random(seed);
+  const uint64_t rounds = for_each_seed(60, [&](Random& random, uint64_t seed) {
     Fleet fleet(random, seed, 1, between(random, 0, 1) == 1);
     LiveModel& live = *fleet.live[0];
     SCOPED_TRACE(fmt::format("LIVEWEIGHT_TEST_SEED={} LIVEWEIGHT_TEST_ROUNDS=1: {} {}", seed,
@@ -109,7 +107,7 @@ TEST_F(Allocations, ThatFailLeaveTheModelAsItWasAndTheNextGoodUpdateWorks) {
     Weights next = fleet.model.weights(random);
     starve(
         random, fleet, [&] { return put_all(live, next); }, next, of_a_load);
-    ASSERT_FALSE(HasFatalFailure());
+    ASSERT_FALSE(has_failed());
     fleet.attach();
     for (int i = 0; i < 3; ++i) {
       next = changed(random, fleet.current);
@@ -122,14 +120,14 @@ TEST_F(Allocations, ThatFailLeaveTheModelAsItWasAndTheNextGoodUpdateWorks) {
         return update.commit();
       };
       starve(random, fleet, work, next, 40 + static_cast<int64_t>(deltas.size()) * 30);
-      ASSERT_FALSE(HasFatalFailure());
+      ASSERT_FALSE(has_failed());
     }
     starve(
         random, fleet, [&] { return live.catch_up(); }, next, 60);
-    ASSERT_FALSE(HasFatalFailure());
+    ASSERT_FALSE(has_failed());
     fleet.expect_mirrored(*fleet.mirrors[0]);
-  }
-  EXPECT_GT(failed_, static_cast<int>(all.size())) << "most of the allocations asked for are not there";
+  });
+  EXPECT_GT(failed_, static_cast<int>(rounds)) << "most of the allocations asked for are not there";
 }
 
 }  // namespace

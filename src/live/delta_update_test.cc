@@ -119,32 +119,29 @@ int64_t steps() {
 }
 
 TEST(DeltaUpdate, EqualsAColdLoadWhateverCameBefore) {
-  for (const uint64_t seed : seeds(54)) {
-    Random random(seed);
+  for_each_seed(54, [&](Random& random, uint64_t seed) {
     Fleet fleet(random, seed, 1, between(random, 0, 3) == 0);
     SCOPED_TRACE(fmt::format("LIVEWEIGHT_TEST_SEED={} LIVEWEIGHT_TEST_ROUNDS=1: {} {}", seed,
                              to_string(fleet.options.mode), fleet.model.text()));
-    for (int i = 0; i < steps() && !HasFatalFailure(); ++i) one_step(random, fleet);
-    ASSERT_FALSE(HasFatalFailure());
-  }
+    for (int i = 0; i < steps() && !has_failed(); ++i) one_step(random, fleet);
+    ASSERT_FALSE(has_failed());
+  });
 }
 
 TEST(DeltaUpdate, EqualsAColdLoadWithTheModelCutAmongRanks) {
   constexpr int64_t kRanks[] = {2, 4, 8};
-  for (const uint64_t seed : seeds(27)) {
-    Random random(seed);
+  for_each_seed(27, [&](Random& random, uint64_t seed) {
     Fleet fleet(random, seed, one_of(random, kRanks), between(random, 0, 3) == 0);
     SCOPED_TRACE(fmt::format("LIVEWEIGHT_TEST_SEED={} LIVEWEIGHT_TEST_ROUNDS=1: {} ranks, {} {}", seed,
                              fleet.size, to_string(fleet.options.mode), fleet.model.text()));
-    for (int i = 0; i < steps() && !HasFatalFailure(); ++i) one_step(random, fleet);
-    ASSERT_FALSE(HasFatalFailure());
-  }
+    for (int i = 0; i < steps() && !has_failed(); ++i) one_step(random, fleet);
+    ASSERT_FALSE(has_failed());
+  });
 }
 
 // Ranks of one host: the first notes a version in the mirror, and may put it in before the others come.
 TEST(DeltaUpdate, EqualsAColdLoadWhereRanksShareOneMirrorOnDisk) {
-  for (const uint64_t seed : seeds(27)) {
-    Random random(seed);
+  for_each_seed(27, [&](Random& random, uint64_t seed) {
     Fleet fleet(random, seed, 4, false);
     SCOPED_TRACE(fmt::format("LIVEWEIGHT_TEST_SEED={}: {}", seed, fleet.model.text()));
     const Checkpoint checkpoint = write_checkpoint(fleet.directory.path(), fleet.current);
@@ -167,9 +164,9 @@ TEST(DeltaUpdate, EqualsAColdLoadWhereRanksShareOneMirrorOnDisk) {
         return a->plan().tensor_parallel().rank < b->plan().tensor_parallel().rank;
       });
       fleet.expect_cold("a shared delta");
-      ASSERT_FALSE(HasFatalFailure());
+      ASSERT_FALSE(has_failed());
     }
-  }
+  });
 }
 
 }  // namespace

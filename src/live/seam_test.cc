@@ -133,7 +133,7 @@ class Seams : public ::testing::Test {
     if (!status) {
       EXPECT_THAT(status.error().message, ::testing::Not(::testing::HasSubstr("\n")));
       fleet.expect_cold(fmt::format("{} that failed ({})", what, status.error().message));
-      ASSERT_FALSE(HasFatalFailure());
+      ASSERT_FALSE(has_failed());
       status = work();
       ASSERT_TRUE(status) << what << ", again: " << status.error().message;
     }
@@ -147,14 +147,14 @@ class Seams : public ::testing::Test {
     write_checkpoint(fleet.directory.path() / "next", next);
     suffer(
         fleet, "a checkpoint", [&] { return put_checkpoint(fleet, seed); }, next);
-    if (!HasFatalFailure())
+    if (!has_failed())
       suffer(
           fleet, "a mirror", [&] { return put_mirrors(fleet); }, next);
-    for (int i = 0; i < 2 && !HasFatalFailure(); ++i) {
+    for (int i = 0; i < 2 && !has_failed(); ++i) {
       next = changed(random, fleet.current);
       suffer(
           fleet, "a delta", [&] { return put_delta(fleet, next); }, next);
-      if (i == 0 || HasFatalFailure()) continue;
+      if (i == 0 || has_failed()) continue;
       suffer(
           fleet, "catching up", [&] { return catch_all_up(fleet); }, next);
       for (const auto& mirror : fleet.mirrors) {
@@ -174,9 +174,7 @@ class Seams : public ::testing::Test {
 TEST_F(Seams, ThatFailLeaveTheModelAsItWasAndTheNextGoodUpdateWorks) {
   constexpr int kKinds = static_cast<int>(Kind::kKill);
   bool fired[kSteps][kKinds] = {};
-  const std::vector<uint64_t> all = seeds(2 * kSteps * kKinds);
-  for (const uint64_t seed : all) {
-    Random random(seed);
+  const uint64_t rounds = for_each_seed(2 * kSteps * kKinds, [&](Random& random, uint64_t seed) {
     const bool first_time = seed <= kSteps * kKinds;
     Fleet fleet(random, seed, between(random, 1, 2), first_time || between(random, 0, 3) > 0);
     const auto which = static_cast<int>(seed % (kSteps * kKinds));
@@ -188,10 +186,10 @@ TEST_F(Seams, ThatFailLeaveTheModelAsItWasAndTheNextGoodUpdateWorks) {
                              seed, kKindNames[which % kKinds], at_, kStepNames[which / kKinds], fleet.size,
                              to_string(fleet.options.mode), fleet.model.text()));
     live_through(random, seed, fleet);
-    ASSERT_FALSE(HasFatalFailure());
+    ASSERT_FALSE(has_failed());
     fired[which / kKinds][which % kKinds] |= fired_;
-  }
-  if (all.size() < kSteps * kKinds) return;
+  });
+  if (rounds < kSteps * kKinds) return;
   for (int step = 0; step < kSteps; ++step) {
     for (int kind = 0; kind < kKinds; ++kind) {
       const bool moves_bytes = step == static_cast<int>(Step::kRead) ||
@@ -238,8 +236,7 @@ TEST_F(Seams, WhereTheProcessDiesLeaveTheMirrorAtOneWholeVersion) {
   constexpr Step kOnDisk[] = {Step::kOpen,  Step::kMap,  Step::kRead,  Step::kMirrorWrite,
                               Step::kWrite, Step::kSync, Step::kRename};
   int64_t deaths = 0;
-  for (const uint64_t seed : seeds(2)) {
-    Random random(seed);
+  for_each_seed(2, [&](Random& random, uint64_t seed) {
     Fleet fleet(random, seed, 1, true);
     const Weights next = changed(random, fleet.current);
     write_checkpoint(fleet.directory.path() / "next", next);
@@ -259,17 +256,17 @@ TEST_F(Seams, WhereTheProcessDiesLeaveTheMirrorAtOneWholeVersion) {
       for (int64_t at = 0; die_during(delta, step, at); ++at, ++deaths) {
         expect_one_of(path, fleet.current, "", next);
         again();
-        ASSERT_FALSE(HasFatalFailure());
+        ASSERT_FALSE(has_failed());
       }
       again();
       for (int64_t at = 0; die_during(whole, step, at); ++at, ++deaths) {
         expect_one_of(path, fleet.current, "", next);
         again();
-        ASSERT_FALSE(HasFatalFailure());
+        ASSERT_FALSE(has_failed());
       }
       again();
     }
-  }
+  });
   EXPECT_GT(deaths, 60);
 }
 
