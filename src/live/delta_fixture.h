@@ -6,6 +6,7 @@
 #include <map>
 #include <optional>
 
+#include "base/temporary_folder.h"
 #include "live/random_model.h"
 #include "liveweight/delta.h"
 #include "liveweight/mirror.h"
@@ -90,23 +91,6 @@ inline Result<UpdateReport> put_changes(LiveModel& live, const Weights& old, con
   LW_TRY(put_deltas(*update, deltas_between(old, updated)));
   return update->commit();
 }
-
-// A folder that goes away.
-class TemporaryDirectory {
- public:
-  TemporaryDirectory() {
-    std::string name = (std::filesystem::temp_directory_path() / "liveweight-XXXXXX").string();
-    if (!mkdtemp(name.data())) throw std::runtime_error("no temporary directory");
-    path_ = name;
-  }
-  ~TemporaryDirectory() { std::filesystem::remove_all(path_); }
-  TemporaryDirectory(const TemporaryDirectory&) = delete;
-  TemporaryDirectory& operator=(const TemporaryDirectory&) = delete;
-  const std::filesystem::path& path() const { return path_; }
-
- private:
-  std::filesystem::path path_;
-};
 
 inline Checkpoint write_checkpoint(const std::filesystem::path& directory, const Weights& weights) {
   std::vector<std::pair<std::string, TensorView>> tensors;

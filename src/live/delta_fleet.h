@@ -79,7 +79,7 @@ struct Fleet {
   Weights current;
   std::optional<Weights> previous;  // what a rollback would bring back
   bool mirror_can_go_back = false;
-  TemporaryDirectory directory;
+  TemporaryFolder directory = TemporaryFolder::make("liveweight-test").value();
   std::vector<std::shared_ptr<Mirror>> mirrors;
 };
 

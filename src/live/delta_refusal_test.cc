@@ -119,7 +119,7 @@ TEST_F(DeltaRefusal, OfADeclaredTensorThatDoesNotComeNamesIt) {
 
 TEST_F(DeltaRefusal, OfAMirrorWhoseFileWasCutOffNamesIt) {
   start("int8_per_channel");
-  TemporaryDirectory directory;
+  TemporaryFolder directory = TemporaryFolder::make("liveweight-test").value();
   const auto mirror = Mirror::in_memory(write_checkpoint(directory.path(), weights_), same_name);
   ASSERT_TRUE(live_->attach_mirror(*mirror));
   std::filesystem::resize_file(directory.path() / "model.safetensors", 100);
@@ -128,7 +128,7 @@ TEST_F(DeltaRefusal, OfAMirrorWhoseFileWasCutOffNamesIt) {
 
 TEST_F(DeltaRefusal, OfAMirrorThatHoldsAnotherVersionSaysSo) {
   start("int8_per_channel");
-  TemporaryDirectory directory;
+  TemporaryFolder directory = TemporaryFolder::make("liveweight-test").value();
   const auto mirror = Mirror::in_memory(write_checkpoint(directory.path(), weights_), same_name);
   ASSERT_TRUE(live_->attach_mirror(*mirror));
   ASSERT_TRUE(put_all(*live_, weights_));
