@@ -3,6 +3,7 @@
 
     limits_test.py LIVEWEIGHT SAMPLE_DIR"""
 import resource
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -56,6 +57,23 @@ class Limits(unittest.TestCase):
                 self.assert_refused(done, name)
                 self.assertIn("File too large", done.stderr)
                 self.assertEqual(list(Path(directory).iterdir()), [], name)
+
+    def test_a_full_disk(self):
+        """A file system of its own of a quarter of a megabyte, in a namespace where this user may mount one."""
+        mount = "mount -t tmpfs -o size=256k tmpfs \"$1\" && shift && exec \"$@\""
+        with tempfile.TemporaryDirectory() as disk:
+            in_namespace = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", mount, "sh", disk]
+            if subprocess.run([*in_namespace, "true"], capture_output=True).returncode != 0:
+                self.skipTest("this user may not mount a file system, not even in a namespace of its own")
+            listed = f"; code=$?; ls -A {disk} >&2; exit $code"
+            for command in (["quantize", FIRST, f"{disk}/out", "--quant", "fp8_per_block"],
+                            ["reload", FIRST, NEXT, "--quant", "fp8_per_channel", "--mirror", f"{disk}/mirror"]):
+                line = " ".join(shlex.quote(str(word)) for word in [LIVEWEIGHT, *command])
+                done = subprocess.run([*in_namespace, "sh", "-c", line + listed], capture_output=True, text=True)
+                error, *left = done.stderr.splitlines()
+                self.assertEqual(done.returncode, 2, done.stderr)
+                self.assertRegex(error, "liveweight: error: .*No space left on device")
+                self.assertIn(left, ([], ["mirror"]), command[0])
 
     def test_a_directory_that_cannot_be_written(self):
         for name, arguments in {"quantize": [FIRST], "diff": [FIRST, NEXT]}.items():

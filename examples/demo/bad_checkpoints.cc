@@ -1,10 +1,7 @@
 #include "demo/bad_checkpoints.h"
 
 #include <fmt/format.h>
-#include <stdlib.h>
 
-#include <cerrno>
-#include <cstring>
 #include <fstream>
 #include <sstream>
 #include <system_error>
@@ -15,16 +12,6 @@ namespace liveweight::demo {
 namespace {
 
 constexpr const char* kFile = "model.safetensors";
-
-Result<std::filesystem::path> temporary_folder() {
-  std::error_code error;
-  std::string name = (std::filesystem::temp_directory_path(error) / "liveweight-demo-XXXXXX").string();
-  if (!error && mkdtemp(name.data())) return name;
-  return fail(ErrorCode::kIo,
-              fmt::format("{}: cannot make a temporary folder: {}", name,
-                          error ? error.message() : std::strerror(errno)),
-              {name});
-}
 
 // The highest bytes of the file's last element, bf16 or fp32, become those of a NaN.
 Result<std::string> with_nan(const std::filesystem::path& file, std::string bytes) {
@@ -39,8 +26,8 @@ Result<std::string> with_nan(const std::filesystem::path& file, std::string byte
 }  // namespace
 
 Result<std::unique_ptr<BadCheckpoints>> BadCheckpoints::make(const std::filesystem::path& good) {
-  std::unique_ptr<BadCheckpoints> made(new BadCheckpoints);
-  LW_ASSIGN(made->folder_, temporary_folder());
+  LW_ASSIGN(TemporaryFolder folder, TemporaryFolder::make("liveweight-demo"));
+  std::unique_ptr<BadCheckpoints> made(new BadCheckpoints(std::move(folder)));
   std::ostringstream bytes;
   bytes << std::ifstream(good / kFile, std::ios::binary).rdbuf();
   LW_ASSIGN(const std::string nan, with_nan(good / kFile, bytes.str()));
@@ -49,13 +36,8 @@ Result<std::unique_ptr<BadCheckpoints>> BadCheckpoints::make(const std::filesyst
   return made;
 }
 
-BadCheckpoints::~BadCheckpoints() {
-  std::error_code ignored;
-  if (!folder_.empty()) std::filesystem::remove_all(folder_, ignored);
-}
-
 Status BadCheckpoints::add(const std::string& what, const std::string& file_bytes) {
-  const std::filesystem::path directory = folder_ / fmt::format("bad_{}", all_.size() + 1);
+  const std::filesystem::path directory = folder_.path() / fmt::format("bad_{}", all_.size() + 1);
   std::error_code error;
   std::filesystem::create_directory(directory, error);
   LW_TRY(write_text_file(directory / kFile, file_bytes));

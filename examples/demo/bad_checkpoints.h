@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "base/temporary_folder.h"
 #include "liveweight/error.h"
 
 namespace liveweight::demo {
@@ -18,17 +19,14 @@ struct BadCheckpoint {
 class BadCheckpoints {
  public:
   static Result<std::unique_ptr<BadCheckpoints>> make(const std::filesystem::path& good);
-  ~BadCheckpoints();
-  BadCheckpoints(const BadCheckpoints&) = delete;
-  BadCheckpoints& operator=(const BadCheckpoints&) = delete;
 
   const std::vector<BadCheckpoint>& all() const { return all_; }
 
  private:
-  BadCheckpoints() = default;
+  explicit BadCheckpoints(TemporaryFolder folder) : folder_(std::move(folder)) {}
   Status add(const std::string& what, const std::string& file_bytes);
 
-  std::filesystem::path folder_;
+  TemporaryFolder folder_;
   std::vector<BadCheckpoint> all_;
 };
 

@@ -7,7 +7,7 @@ constexpr int64_t kMostTokens = 8;  // an answer has four digits and its end
 
 }  // namespace
 
-Clients::Clients(const Sample& sample, Server& server, Ledger& ledger, int count)
+Clients::Clients(const Sample& sample, StepThread& server, Ledger& ledger, int count)
     : sample_(sample), server_(server), ledger_(ledger) {
   for (int i = 0; i < count; ++i) threads_.emplace_back([this] { run(); });
 }

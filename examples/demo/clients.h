@@ -7,13 +7,13 @@
 
 #include "demo/ledger.h"
 #include "demo/sample.h"
-#include "demo/server.h"
+#include "infer/step_thread.h"
 
 namespace liveweight::demo {
 
 class Clients {
  public:
-  Clients(const Sample& sample, Server& server, Ledger& ledger, int count);
+  Clients(const Sample& sample, StepThread& server, Ledger& ledger, int count);
   ~Clients();
 
   // Waits for the answers that are due. Safe to call again.
@@ -23,7 +23,7 @@ class Clients {
   void run();
 
   const Sample& sample_;
-  Server& server_;
+  StepThread& server_;
   Ledger& ledger_;
   std::atomic<bool> stopping_{false};
   std::atomic<size_t> next_{0};  // all clients together go through the problems in order, again and again

@@ -6,7 +6,7 @@
 #include <cstdio>
 #include <exception>
 
-#include "demo/interrupt.h"
+#include "base/interrupt.h"
 #include "demo/picture.h"
 #include "demo/show.h"
 #include "plot/chart.h"
@@ -106,7 +106,7 @@ int main(int argc, char** argv) {
       if (error.get_exit_code() == static_cast<int>(CLI::ExitCodes::Success)) return app.exit(error);
       return report(kUsage, fmt::format("{} (see --help)", error.what()));
     }
-    watch_for_interrupts();
+    liveweight::watch_for_interrupts();
     return run(options);
   } catch (const std::exception& error) {
     return report(kPromiseBroken, fmt::format("internal fault: {}", error.what()));

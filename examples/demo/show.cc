@@ -5,10 +5,10 @@
 #include <chrono>
 #include <thread>
 
+#include "base/interrupt.h"
 #include "demo/bad_checkpoints.h"
 #include "demo/clients.h"
-#include "demo/interrupt.h"
-#include "demo/server.h"
+#include "infer/step_thread.h"
 
 namespace liveweight::demo {
 namespace {
@@ -38,7 +38,7 @@ class Show {
     engine_options.max_sequences = options_.clients;
     LW_ASSIGN(const auto engine, Engine::create(reloads_.model(), engine_options));
     const auto addresses = engine->addresses();
-    Server server(*engine);
+    StepThread server(*engine);
     Clients clients(sample_, server, ledger_, options_.clients);
     LW_TRY(take_all());
     clients.stop();

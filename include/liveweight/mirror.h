@@ -63,8 +63,9 @@ class Mirror {
   // Puts all that was noted into the bytes: for the time behind a commit.
   Status settle();
   // Notes the values before the last change of this process as a change of its own, of the label before it.
-  // kFailedState after `replace`, and where it was taken back already.
-  Status revert();
+  // `sequence`: the state that goes, kStaleVersion where it is not the last. kFailedState after `replace`,
+  // and where it was taken back already.
+  Status revert(uint64_t sequence);
 
   // Sees what other processes noted since, and keeps them from changing the bytes while what it returns
   // lives. No other call but `find` and those that only tell may come in that time.

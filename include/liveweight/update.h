@@ -8,6 +8,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -102,8 +103,15 @@ class Update {
 
  private:
   friend class LiveModel;
+  friend Result<std::vector<UpdateReport>> commit_together(std::span<Update> updates);
   explicit Update(std::shared_ptr<Implementation> implementation);
   std::shared_ptr<Implementation> implementation_;
 };
+
+// Commits updates of several models, the ranks of one, in two phases: all are prepared before the first
+// publishes. Where one fails, none stays committed: the others are aborted or, where it fails in the second
+// phase, rolled back, which a first version and the mode in_place cannot be. Reports in the order of the
+// updates; the error is that of the first that failed, and names its place.
+Result<std::vector<UpdateReport>> commit_together(std::span<Update> updates);
 
 }  // namespace liveweight

@@ -7,10 +7,13 @@
 #include <charconv>
 #include <condition_variable>
 #include <cstdlib>
+#include <exception>
 #include <mutex>
+#include <new>
 #include <string_view>
 #include <system_error>
 #include <thread>
+#include <utility>
 #include <vector>
 
 namespace liveweight {
@@ -53,11 +56,18 @@ struct ThreadPool::State {
   std::atomic<int64_t> next{0};
   std::atomic<uint64_t> generation{0};  // changed, like `stopping`, under the mutex
   std::atomic<int> busy{0};
+  std::exception_ptr thrown;  // by a body of the current call; under the mutex
   std::atomic<bool> stopping{false};
   bool spins = false;  // a thread that spins has a processor for itself
 
   void take_items() {
-    for (int64_t i = next.fetch_add(1); i < count; i = next.fetch_add(1)) (*body)(i);
+    try {
+      for (int64_t i = next.fetch_add(1); i < count; i = next.fetch_add(1)) (*body)(i);
+    } catch (...) {
+      next = count;
+      std::lock_guard lock(mutex);
+      if (!thrown) thrown = std::current_exception();
+    }
   }
 
   void serve() {
@@ -89,9 +99,11 @@ ThreadPool::ThreadPool(int threads) : state_(std::make_unique<State>()) {
   state_->spins = threads <= static_cast<int>(std::thread::hardware_concurrency());
   // Where the machine has no more threads or memory to give, those that are there do the work.
   try {
+    state_->workers.reserve(static_cast<size_t>(std::max(0, threads - 1)));
     for (int i = 1; i < threads; ++i)
       state_->workers.emplace_back([state = state_.get()] { state->serve(); });
   } catch (const std::system_error&) {
+  } catch (const std::bad_alloc&) {
   }
 }
 
@@ -125,6 +137,7 @@ void ThreadPool::parallel_for(int64_t count, const std::function<void(int64_t)>&
   state_->work_ready.notify_all();
   state_->take_items();
   state_->wait_until_done();
+  if (state_->thrown) std::rethrow_exception(std::exchange(state_->thrown, nullptr));
 }
 
 ThreadPool& ThreadPool::shared() {

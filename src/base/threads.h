@@ -18,8 +18,8 @@ class ThreadPool {
   int threads() const;
 
   // Calls body(i) once for each i in [0, count), shared out among the threads as they become free; returns
-  // when all are done. Thread-safe: calls from several threads take turns. A body must not throw, and must
-  // not call parallel_for.
+  // when all are done. Where a body throws, those that were not begun are left out and the first exception is
+  // thrown again here. Thread-safe: calls from several threads take turns. A body must not call parallel_for.
   void parallel_for(int64_t count, const std::function<void(int64_t)>& body);
 
   // The process's pool for compute, made on first use.

@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <stdexcept>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -29,6 +31,19 @@ TEST(ThreadPool, CallsFromSeveralThreadsTakeTurns) {
   }
   for (std::thread& caller : callers) caller.join();
   EXPECT_EQ(sum, 4 * 50 * 45);
+}
+
+TEST(ThreadPool, ThrowsInItsCallerWhatABodyThrewAndGoesOnAfterwards) {
+  ThreadPool pool(4);
+  for (const int64_t thrower : {0, 7, 99}) {
+    const auto body = [&](int64_t i) {
+      if (i == thrower) throw std::runtime_error("body " + std::to_string(i));
+    };
+    EXPECT_THROW(pool.parallel_for(100, body), std::runtime_error);
+    std::atomic<int> runs{0};
+    pool.parallel_for(100, [&](int64_t) { ++runs; });
+    EXPECT_EQ(runs, 100);
+  }
 }
 
 }  // namespace

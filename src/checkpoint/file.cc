@@ -23,12 +23,54 @@ tl::unexpected<Error> io_error(const std::filesystem::path& path, const char* ve
 }
 
 Result<FileDescriptor> open_regular_file(const std::filesystem::path& path, int flags) {
+  LW_TRY(reach(Step::kOpen));
   FileDescriptor descriptor(open(path.c_str(), flags | O_CLOEXEC | O_NONBLOCK));
   if (descriptor.get() < 0) return io_error(path, "open");
   struct stat status {};
   if (fstat(descriptor.get(), &status) != 0) return io_error(path, "stat");
   if (S_ISREG(status.st_mode)) return descriptor;
   return fail(ErrorCode::kIo, fmt::format("{}: expected a regular file", path.string()), {path.string()});
+}
+
+Result<size_t> read_file(const FileDescriptor& file, const std::filesystem::path& path,
+                         std::span<std::byte> to) {
+  size_t at = 0;
+  while (at < to.size()) {
+    LW_TRY(reach(Step::kRead));
+    const ssize_t got =
+        pread(file.get(), to.data() + at, shortened(Step::kRead, to.size() - at), static_cast<off_t>(at));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return io_error(path, "read");
+    if (got == 0) break;
+    at += static_cast<size_t>(got);
+  }
+  return at;
+}
+
+Status write_file(const FileDescriptor& file, const std::filesystem::path& path,
+                  std::span<const std::byte> bytes, uint64_t offset, Step step) {
+  while (!bytes.empty()) {
+    LW_TRY(reach(step));
+    const ssize_t written =
+        pwrite(file.get(), bytes.data(), shortened(step, bytes.size()), static_cast<off_t>(offset));
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) return io_error(path, "write");
+    bytes = bytes.subspan(static_cast<size_t>(written));
+    offset += static_cast<uint64_t>(written);
+  }
+  return {};
+}
+
+Status sync_file(const FileDescriptor& file, const std::filesystem::path& path) {
+  LW_TRY(reach(Step::kSync));
+  if (fsync(file.get()) != 0) return io_error(path, "sync");
+  return {};
+}
+
+Status rename_file(const std::filesystem::path& from, const std::filesystem::path& to) {
+  LW_TRY(reach(Step::kRename));
+  if (rename(from.c_str(), to.c_str()) != 0) return io_error(to, "replace");
+  return {};
 }
 
 Result<std::string> read_text_file(const std::filesystem::path& path) {
@@ -42,15 +84,8 @@ Result<std::string> read_text_file(const std::filesystem::path& path) {
                 {path.string()});
   }
   std::string text(static_cast<size_t>(status.st_size), '\0');
-  size_t at = 0;
-  while (at < text.size()) {
-    const ssize_t got = read(descriptor.get(), text.data() + at, text.size() - at);
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) return io_error(path, "read");
-    if (got == 0) break;
-    at += static_cast<size_t>(got);
-  }
-  text.resize(at);
+  LW_ASSIGN(const size_t got, read_file(descriptor, path, std::as_writable_bytes(std::span(text))));
+  text.resize(got);
   return text;
 }
 

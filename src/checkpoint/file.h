@@ -4,8 +4,10 @@
 #include <fcntl.h>
 
 #include <filesystem>
+#include <span>
 #include <utility>
 
+#include "base/seam.h"
 #include "liveweight/error.h"
 
 namespace liveweight {
@@ -28,7 +30,21 @@ class FileDescriptor {
 // "path: cannot VERB it: No such file or directory", from errno.
 tl::unexpected<Error> io_error(const std::filesystem::path& path, const char* verb);
 
-// kIo where it is not a regular file. `flags`: O_RDONLY or O_RDWR.
+// kIo where it is not a regular file. `flags`: O_RDONLY, O_WRONLY or O_RDWR.
 Result<FileDescriptor> open_regular_file(const std::filesystem::path& path, int flags = O_RDONLY);
+
+// Reads from the file's begin on; fewer bytes than asked for where it ends before. `path` is for the error.
+Result<size_t> read_file(const FileDescriptor& file, const std::filesystem::path& path,
+                         std::span<std::byte> to);
+
+// Writes all of it at `offset`. `step`: what a test calls this.
+Status write_file(const FileDescriptor& file, const std::filesystem::path& path,
+                  std::span<const std::byte> bytes, uint64_t offset, Step step = Step::kWrite);
+
+// From memory to the disk: its bytes and its size.
+Status sync_file(const FileDescriptor& file, const std::filesystem::path& path);
+
+// `from` takes the place of `to`.
+Status rename_file(const std::filesystem::path& from, const std::filesystem::path& to);
 
 }  // namespace liveweight

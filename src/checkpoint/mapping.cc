@@ -96,6 +96,7 @@ Result<Mapping> Mapping::create(int descriptor, uint64_t bytes, const std::strin
   Mapping mapping;
   mapping.path_ = path;
   if (bytes == 0) return mapping;
+  LW_TRY(reach(Step::kMap));
   const int protection = access == Access::kRead ? PROT_READ : PROT_READ | PROT_WRITE;
   void* data =
       mmap(nullptr, bytes, protection, access == Access::kPrivate ? MAP_PRIVATE : MAP_SHARED, descriptor, 0);
@@ -133,6 +134,7 @@ Mapping::~Mapping() {
 }
 
 Status Mapping::sync() const {
+  LW_TRY(reach(Step::kSync));
   if (data_ && msync(data_, bytes_, MS_SYNC) != 0) return io_error(path_, "sync");
   return {};
 }

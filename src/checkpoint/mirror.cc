@@ -50,15 +50,17 @@ struct Mirror::State {
   Status read(bool may_write) {
     LW_ASSIGN(const std::string current, files->current());
     if (current.empty()) return {};
-    if (current != files->generation()) {
+    if (current != files->generation() || !content) {
+      content.reset();
+      log_identity = 0;
       files->select(current);
       LW_TRY(map_generation());
-      log_identity = {};
     }
     if (log_identity != 0 && log_identity == identity_of_log(files->log(), log_bytes)) return {};
+    log_identity = 0;
     LW_ASSIGN(MirrorLogContent log, read_mirror_log(files->log()));
     for (MirrorChange& change : log.changes) LW_TRY(content->complete(change.deltas));
-    set_log_bytes(log.bytes);
+    log_bytes = log.bytes;
     const uint64_t last = log.changes.empty() ? log.sequence : log.changes.back().sequence;
     if (last != sequence) previous.reset();
     sequence = last;
@@ -67,6 +69,7 @@ struct Mirror::State {
     if (may_write) LW_TRY(repeat(log));
     if (!log.changes.empty() && log.changes.back().settled_in != boot)
       pending = std::move(log.changes.back());
+    note_log();
     return {};
   }
 
@@ -78,7 +81,7 @@ struct Mirror::State {
     // A change without sums is the last, and nothing was written for it.
     for (size_t i = first; i < log.changes.size() && log.changes[i].has_sums; ++i) {
       MirrorChange& change = log.changes[i];
-      content->put(change.deltas);
+      LW_TRY(content->put(change.deltas));
       LW_TRY(store_sums(change));
       change.settled_in = boot;
       if (i + 1 == log.changes.size()) LW_TRY(append(append_settled, change));
@@ -123,60 +126,64 @@ struct Mirror::State {
     return sums_file.check_whole();
   }
 
-  // Sums first, on disk before any byte changes: from then on the change can be repeated.
+  // Where this fails, what is pending stays so, and can be put in again.
   Status settle() {
     if (!pending) return {};
-    MirrorChange change = std::move(*pending);
-    pending.reset();
-    previous.reset();
-    bool repeated = false;
-    if (files && !change.has_sums) {
-      LW_TRY(sum_up(change));
-      LW_TRY(append(append_sums, change));
-    } else if (change.has_sums) {
-      repeated = true;  // its writer was cut short: some of its values are there
+    if (!pending->has_sums) {
+      previous = content->before(pending->deltas);
+      LW_TRY(log_sums());
     }
-    if (!repeated) previous = content->before(change.deltas);
-    content->put(change.deltas);
+    LW_TRY(content->put(pending->deltas));
     LW_TRY(check_whole());
-    if (!files) return {};
-    LW_TRY(store_sums(change));
-    change.settled_in = boot;
-    LW_TRY(append(append_settled, change));
+    if (files) {
+      LW_TRY(store_sums(*pending));
+      pending->settled_in = boot;
+      LW_TRY(append(append_settled, *pending));
+      note_log();
+    }
+    pending.reset();
     return shorten_log();
   }
 
-  Status sum_up(MirrorChange& change) const {
-    std::vector<uint64_t> next(sums().begin(), sums().end()), touched;
-    for (const TensorDelta& delta : change.deltas) {
-      const MirrorTensor& tensor = content->tensors.at(delta.name);
-      add_change(tensor.bytes, tensor.first_part, delta, next, touched);
+  // Sums first, on disk before any byte changes: from then on the change can be repeated.
+  Status log_sums() {
+    if (files) {
+      MirrorChange change = *pending;
+      std::vector<uint64_t> next(sums().begin(), sums().end()), touched;
+      for (const TensorDelta& delta : change.deltas) {
+        const MirrorTensor& tensor = content->tensors.at(delta.name);
+        add_change(tensor.bytes, tensor.first_part, delta, next, touched);
+      }
+      for (const uint64_t part : touched) change.sums.emplace_back(part, next[part]);
+      LW_TRY(append(append_sums, change));
+      note_log();
+      pending->sums = std::move(change.sums);
     }
-    for (const uint64_t part : touched) change.sums.emplace_back(part, next[part]);
-    change.has_sums = true;
+    pending->has_sums = true;
     return {};
   }
 
   Status shorten_log() {
+    if (!files) return {};
     uint64_t bytes = 0;
     for (const Mapping& file : content->files) bytes += file.bytes().size();
     if (log_bytes < std::max(kShortestLog, bytes / kLogShare)) return {};
     for (const Mapping& file : content->files) LW_TRY(file.sync());
     LW_TRY(sums_file.sync());
-    LW_ASSIGN(const uint64_t begun, begin_mirror_log(files->log(), sequence, version));
-    set_log_bytes(begun);
+    log_identity = 0;
+    LW_ASSIGN(log_bytes, begin_mirror_log(files->log(), sequence, version));
+    note_log();
     return {};
   }
 
-  void set_log_bytes(uint64_t bytes) {
-    log_bytes = bytes;
-    log_identity = identity_of_log(files->log(), bytes);
-  }
+  // This state is what the log says: it need not be read again until somebody else writes it. Whatever fails
+  // before it came to that leaves it to be read again.
+  void note_log() { log_identity = identity_of_log(files->log(), log_bytes); }
 
   template <typename Append>
   Status append(const Append& record, const MirrorChange& change) {
-    LW_ASSIGN(const uint64_t bytes, record(files->log(), log_bytes, change));
-    set_log_bytes(bytes);
+    log_identity = 0;
+    LW_ASSIGN(log_bytes, record(files->log(), log_bytes, change));
     return {};
   }
 
@@ -252,12 +259,10 @@ Status Mirror::replace(const Checkpoint& checkpoint, const TensorNames& names, s
   if (state.files) {
     LW_TRY(state.read(true));
     LW_TRY(state.files->write(checkpoint, names, state.sequence + 1, version));
-    LW_TRY(state.map_generation());
-    LW_ASSIGN(const MirrorLogContent log, read_mirror_log(state.files->log()));
-    state.set_log_bytes(log.bytes);
-  } else {
-    LW_ASSIGN(state.content, MirrorContent::map(checkpoint, names, Mapping::Access::kPrivate));
+    state.content.reset();
+    return state.read(true);
   }
+  LW_ASSIGN(state.content, MirrorContent::map(checkpoint, names, Mapping::Access::kPrivate));
   ++state.sequence;
   state.version = std::move(version);
   state.pending.reset();
@@ -279,11 +284,13 @@ Status Mirror::record(std::vector<TensorDelta> deltas, std::string version, uint
   LW_TRY(state.content->check(deltas));
   LW_TRY(state.settle());
   MirrorChange change{state.sequence + 1, std::move(version), std::move(deltas), {}, false, {}};
+  std::string label = change.version;
   if (state.files) LW_TRY(state.append(append_change, change));
   state.previous.reset();
-  state.previous_version = std::exchange(state.version, change.version);
+  state.previous_version = std::exchange(state.version, std::move(label));
   state.sequence = change.sequence;
   state.pending = std::move(change);
+  if (state.files) state.note_log();
   return {};
 }
 
@@ -293,17 +300,18 @@ Status Mirror::settle() {
   return state_->settle();
 }
 
-Status Mirror::revert() {
+Status Mirror::revert(uint64_t sequence) {
   LW_TRY(settle());
+  if (state_->sequence != sequence) {
+    return fail(ErrorCode::kStaleVersion, fmt::format("the mirror's state {} is not its last, which is {}",
+                                                      sequence, state_->sequence));
+  }
   if (!state_->previous) {
     return fail(ErrorCode::kFailedState, "the mirror does not have the version before its own");
   }
-  const std::vector<TensorDelta> previous = std::move(*state_->previous);
-  state_->previous.reset();
-  LW_TRY(record(previous, state_->previous_version, state_->sequence));
-  // A change that takes back is not taken back.
-  LW_TRY(settle());
-  state_->previous.reset();
+  LW_TRY(record(*state_->previous, state_->previous_version, sequence));
+  // It is noted, and that is enough: where its bytes cannot be put in now, they will be later.
+  if (settle()) state_->previous.reset();  // a change that takes back is not taken back
   return {};
 }
 

@@ -1,3 +1,4 @@
+#include "base/seam.h"
 #include "checkpoint/mirror_content.h"
 
 #include <fmt/format.h>
@@ -5,6 +6,7 @@
 #include <cstring>
 #include <utility>
 
+#include "base/seam.h"
 #include "checkpoint/part_sums.h"
 
 namespace liveweight {
@@ -72,8 +74,12 @@ Status MirrorContent::complete(std::vector<TensorDelta>& deltas) const {
   return {};
 }
 
-void MirrorContent::put(const std::vector<TensorDelta>& deltas) {
-  for (const TensorDelta& delta : deltas) patch(delta, tensors.at(delta.name).bytes);
+Status MirrorContent::put(const std::vector<TensorDelta>& deltas) {
+  for (const TensorDelta& delta : deltas) {
+    LW_TRY(reach(Step::kMirrorWrite));
+    patch(delta, tensors.at(delta.name).bytes);
+  }
+  return {};
 }
 
 std::vector<TensorDelta> MirrorContent::before(const std::vector<TensorDelta>& deltas) const {

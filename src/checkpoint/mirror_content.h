@@ -30,7 +30,7 @@ struct MirrorContent {
   Status check(const std::vector<TensorDelta>& deltas) const;
   // dtype and shape, which a log does not hold.
   Status complete(std::vector<TensorDelta>& deltas) const;
-  void put(const std::vector<TensorDelta>& deltas);
+  Status put(const std::vector<TensorDelta>& deltas);
   // What they overwrite.
   std::vector<TensorDelta> before(const std::vector<TensorDelta>& deltas) const;
 };

@@ -140,18 +140,14 @@ bool read_record(RecordType type, Reader& reader, MirrorLogContent& content) {
 }
 
 Result<uint64_t> append(const std::filesystem::path& path, uint64_t at, const Bytes& record) {
-  const FileDescriptor file(open(path.c_str(), O_WRONLY | O_CLOEXEC));
-  if (file.get() < 0) return io_error(path, "open");
+  LW_ASSIGN(const FileDescriptor file, open_regular_file(path, O_WRONLY));
   if (ftruncate(file.get(), static_cast<off_t>(at)) != 0) return io_error(path, "cut");
-  for (size_t done = 0; done < record.size();) {
-    const ssize_t written =
-        pwrite(file.get(), record.data() + done, record.size() - done, static_cast<off_t>(at + done));
-    if (written < 0 && errno == EINTR) continue;
-    if (written < 0) return io_error(path, "write");
-    done += static_cast<size_t>(written);
-  }
-  if (fdatasync(file.get()) != 0) return io_error(path, "sync");
-  return at + record.size();
+  Status written = write_file(file, path, std::as_bytes(std::span(record)), at, Step::kMirrorWrite);
+  if (written) written = sync_file(file, path);
+  if (written) return at + record.size();
+  // What was not promised must not be found there later.
+  if (ftruncate(file.get(), static_cast<off_t>(at)) != 0) return io_error(path, "cut");
+  return tl::unexpected(std::move(written).error());
 }
 
 }  // namespace
@@ -184,13 +180,8 @@ Result<MirrorLogContent> read_mirror_log(const std::filesystem::path& path) {
   struct stat facts {};
   if (fstat(file.get(), &facts) != 0) return io_error(path, "stat");
   std::vector<std::byte> bytes(static_cast<size_t>(facts.st_size));
-  for (size_t at = 0; at < bytes.size();) {
-    const ssize_t got = pread(file.get(), bytes.data() + at, bytes.size() - at, static_cast<off_t>(at));
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) return io_error(path, "read");
-    if (got == 0) bytes.resize(at);
-    at += static_cast<size_t>(got);
-  }
+  LW_ASSIGN(const size_t got, read_file(file, path, bytes));
+  bytes.resize(got);
   MirrorLogContent content;
   std::span<const std::byte> rest(bytes);
   while (rest.size() >= sizeof(RecordHead)) {

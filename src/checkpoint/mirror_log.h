@@ -17,10 +17,9 @@ namespace liveweight {
 struct MirrorChange {
   uint64_t sequence = 0;
   std::string version;
-  std::vector<TensorDelta> deltas;  // name, positions and values; owned
-  // By part, after this change; empty where the bytes have not been touched for it.
-  std::vector<std::pair<uint64_t, uint64_t>> sums;
-  bool has_sums = false;
+  std::vector<TensorDelta> deltas;                  // name, positions and values; owned
+  std::vector<std::pair<uint64_t, uint64_t>> sums;  // by part, after this change
+  bool has_sums = false;                            // from then on some of it may be in the bytes
   std::string settled_in;  // the boot of the machine in which all of it reached the bytes; empty: none did
 };
 

@@ -148,12 +148,21 @@ TEST_F(MirrorTest, TakesItsOwnLastChangeBackOnce) {
   const auto [next, deltas] = changed(values_);
   ASSERT_TRUE(mirror->record(deltas, "1", 1));
   ASSERT_TRUE(mirror->settle());
-  ASSERT_TRUE(mirror->revert());
+  ASSERT_TRUE(mirror->revert(mirror->sequence()));
   EXPECT_TRUE(holds(*mirror, values_));
   EXPECT_EQ(mirror->version(), "0");
-  EXPECT_FALSE(mirror->revert());
+  EXPECT_FALSE(mirror->revert(mirror->sequence()));
   EXPECT_TRUE(holds(*open(), values_));
   EXPECT_TRUE(open()->verify());
+}
+
+TEST_F(MirrorTest, TakesBackOnlyItsLastChange) {
+  const auto mirror = filled();
+  const uint64_t first = mirror->sequence();
+  auto [next, deltas] = changed(values_);
+  ASSERT_TRUE(mirror->record(deltas, "1", first));
+  EXPECT_EQ(mirror->revert(first).error().code, ErrorCode::kStaleVersion);
+  EXPECT_TRUE(holds(*mirror, next));
 }
 
 TEST_F(MirrorTest, LeavesADirectoryThatIsNotItsOwn) {

@@ -19,8 +19,7 @@ std::filesystem::path without_slash(const std::filesystem::path& path) {
 Status sync_directory(const std::filesystem::path& path) {
   const FileDescriptor descriptor(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (descriptor.get() < 0) return io_error(path, "open");
-  if (fsync(descriptor.get()) != 0) return io_error(path, "sync");
-  return {};
+  return sync_file(descriptor, path);
 }
 
 }  // namespace
@@ -50,6 +49,7 @@ Status ReplacementDirectory::create() {
 
 Status ReplacementDirectory::finish(bool exchange) {
   LW_TRY(sync_directory(temporary_));
+  LW_TRY(reach(Step::kRename));
   const int result = exchange
                          ? renameat2(AT_FDCWD, temporary_.c_str(), AT_FDCWD, path_.c_str(), RENAME_EXCHANGE)
                          : rename(temporary_.c_str(), path_.c_str());

@@ -38,26 +38,22 @@ ReplacementFile::~ReplacementFile() {
 }
 
 Status ReplacementFile::create() {
+  LW_TRY(reach(Step::kOpen));
   descriptor_ = FileDescriptor(open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
   if (descriptor_.get() < 0) return io_error(temporary_, "create");
   return {};
 }
 
 Status ReplacementFile::append(const void* data, uint64_t bytes) {
-  const char* at = static_cast<const char*>(data);
-  while (bytes > 0) {
-    const ssize_t written = write(descriptor_.get(), at, bytes);
-    if (written < 0 && errno == EINTR) continue;
-    if (written < 0) return io_error(temporary_, "write");
-    at += written;
-    bytes -= static_cast<uint64_t>(written);
-  }
+  const std::span all(static_cast<const std::byte*>(data), bytes);
+  LW_TRY(write_file(descriptor_, temporary_, all, bytes_));
+  bytes_ += bytes;
   return {};
 }
 
 Status ReplacementFile::finish() {
-  if (fsync(descriptor_.get()) != 0) return io_error(temporary_, "sync");
-  if (rename(temporary_.c_str(), path_.c_str()) != 0) return io_error(path_, "replace");
+  LW_TRY(sync_file(descriptor_, temporary_));
+  LW_TRY(rename_file(temporary_, path_));
   descriptor_ = FileDescriptor();
   return {};
 }

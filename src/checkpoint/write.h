@@ -29,6 +29,7 @@ class ReplacementFile {
   std::filesystem::path path_;
   std::string temporary_;
   FileDescriptor descriptor_;
+  uint64_t bytes_ = 0;
 };
 
 // A directory under a temporary name beside its own, which goes away unless `finish` puts it in its place.

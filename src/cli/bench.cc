@@ -7,6 +7,7 @@
 #include "bench/reload_bench.h"
 #include "bench/synthetic.h"
 #include "cli/bench_decode.h"
+#include "cli/bench_soak.h"
 #include "cli/command.h"
 #include "cli/progress.h"
 
@@ -113,15 +114,26 @@ Result<Outcome> bench_delta(const BenchCommand& command) {
 
 Run add_bench(CLI::App& app) {
   auto command = std::make_shared<BenchCommand>();
-  app.add_option("WHAT", command->what, "reload, plan, decode or delta")
+  app.add_option("WHAT", command->what, "reload, plan, decode, delta or soak")
       ->required()
-      ->check(CLI::IsMember({"reload", "plan", "decode", "delta"}));
-  app.add_option("--directory", command->directory,
-                 "checkpoint to reload (default: random weights of a 1.1B Llama, made once)");
-  app.add_option("--quant", command->schemes, "schemes (default: all)");
+      ->check(CLI::IsMember({"reload", "plan", "decode", "delta", "soak"}));
+  app.add_option(
+      "--directory", command->directory,
+      "checkpoint to reload (default: random weights of a 1.1B Llama, made once; soak: the sample in "
+      "samples/addition)");
+  const auto* schemes =
+      app.add_option("--quant", command->schemes, "schemes (default: all; soak: int8_per_channel, and one)");
   app.add_option("--mode", command->mode, "flip, copy or in_place");
   app.add_option("--rounds", command->rounds, "interleaved rounds")->check(CLI::Range(1, 1000));
-  return [command]() -> Result<Outcome> {
+  auto soak = std::make_shared<SoakCommand>();
+  soak->add_to(app);
+  return [command, soak, schemes]() -> Result<Outcome> {
+    if (command->what == "soak") {
+      LW_ASSIGN(soak->options.mode, parse_commit_mode(command->mode));
+      if (!command->directory.empty()) soak->options.directory = command->directory;
+      if (schemes->count() > 0) soak->schemes = command->schemes;
+      return bench_soak(*soak);
+    }
     if (command->what == "decode") {
       LW_ASSIGN(const std::filesystem::path directory, reload_directory(*command));
       return bench_decode(directory, command->schemes, command->rounds);

@@ -1,12 +1,11 @@
 #include "cli/live_versions.h"
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <chrono>
-#include <cstdlib>
 
 #include "base/clock.h"
+#include "base/temporary_folder.h"
 #include "cli/log.h"
 #include "liveweight/digest.h"
 
@@ -35,27 +34,6 @@ Json entry_of(const UpdateReport& report, const std::filesystem::path& path, dou
   entry["predicted_extra_peak_bytes"] = report.predicted_extra_peak_bytes;
   return entry;
 }
-
-// A folder for a patched checkpoint, which goes away.
-class TemporaryFolder {
- public:
-  static Result<TemporaryFolder> make() {
-    std::string name = (std::filesystem::temp_directory_path() / "liveweight-XXXXXX").string();
-    if (mkdtemp(name.data())) return TemporaryFolder(name);
-    return fail(ErrorCode::kIo, fmt::format("{}: cannot make a temporary directory", name), {name});
-  }
-  TemporaryFolder(TemporaryFolder&& other) noexcept : path_(std::move(other.path_)) { other.path_.clear(); }
-  TemporaryFolder& operator=(TemporaryFolder&&) = delete;
-  ~TemporaryFolder() {
-    std::error_code ignored;
-    if (!path_.empty()) std::filesystem::remove_all(path_, ignored);
-  }
-  const std::filesystem::path& path() const { return path_; }
-
- private:
-  explicit TemporaryFolder(std::string path) : path_(std::move(path)) {}
-  std::filesystem::path path_;
-};
 
 }  // namespace
 
@@ -149,7 +127,7 @@ bool LiveVersions::addresses_unchanged() const {
 
 Result<Digest> LiveVersions::cold_digest() const {
   if (deltas_.empty()) return cold_digest_of(base_);
-  LW_ASSIGN(const TemporaryFolder folder, TemporaryFolder::make());
+  LW_ASSIGN(const TemporaryFolder folder, TemporaryFolder::make("liveweight"));
   LW_TRY(apply_deltas(base_, deltas_, folder.path() / "patched"));
   return cold_digest_of(folder.path() / "patched");
 }

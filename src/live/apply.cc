@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "base/seam.h"
 #include "live/apply_stored.h"
 
 namespace liveweight {
@@ -53,6 +54,7 @@ Error fault_error(const Source& source, const QuantizeFault& fault) {
 
 Status apply_piece(const Plan::Implementation& plan, const Source& source, const Target& target,
                    const Piece& piece, std::byte* slot, const TensorUnit& unit) {
+  LW_TRY(reach(Step::kQuantize));
   if (target.kind == TargetKind::kQuantize) return quantize_piece(plan, source, target, piece, slot, unit);
   LW_TRY(check_stored(source, target, piece));
   copy_stored(source, target, piece, slot);

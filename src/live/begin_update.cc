@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include "base/guarded.h"
 #include "live/update_state.h"
 #include "liveweight/live_model.h"
 
@@ -54,10 +55,8 @@ Status settle_version(Mirror& mirror, uint64_t sequence) {
   return mirror.settle();
 }
 
-}  // namespace
-
-Result<Update> LiveModel::begin_update(UpdateOptions options) {
-  Implementation& model = *implementation_;
+Result<std::shared_ptr<Update::Implementation>> open_update(LiveModel::Implementation& model,
+                                                            UpdateOptions options) {
   std::lock_guard lock(model.mutex);
   if (model.update_open) return fail(ErrorCode::kBusy, "another update is open: commit or abort it first");
   const Snapshot::State* current = model.versions.current();
@@ -82,6 +81,9 @@ Result<Update> LiveModel::begin_update(UpdateOptions options) {
       model.lags[p].forget();
     }
   }
+  if (update->options.deltas && model.mirror && model.mirror_to_revert) {
+    model.revert_mirror(*model.mirror_to_revert);
+  }
   // What is still to be put into the mirror is: but the version that others are on the way to.
   if (update->options.deltas && model.mirror && model.mirror_sequence == model.mirror->sequence()) {
     LW_TRY(settle_version(*model.mirror, *model.mirror_sequence));
@@ -93,6 +95,13 @@ Result<Update> LiveModel::begin_update(UpdateOptions options) {
       model.tables(), [&model](int32_t p) { return model.next_slot(p); },
       [&model](int32_t p) -> SlotLag& { return model.lags[p]; });
   model.update_open = true;
+  return update;
+}
+
+}  // namespace
+
+Result<Update> LiveModel::begin_update(UpdateOptions options) {
+  LW_ASSIGN(auto update, guarded([&] { return open_update(*implementation_, std::move(options)); }));
   return Update(std::move(update));
 }
 

@@ -111,6 +111,7 @@ class TemporaryDirectory {
 inline Checkpoint write_checkpoint(const std::filesystem::path& directory, const Weights& weights) {
   std::vector<std::pair<std::string, TensorView>> tensors;
   for (const auto& [name, entry] : weights.tensors) tensors.emplace_back(name, weights.view(name));
+  std::filesystem::create_directories(directory);
   const Status status = write_safetensors(directory / "model.safetensors", tensors);
   if (!status) throw std::runtime_error(status.error().message);
   return Checkpoint::open(directory).value();

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <limits>
 
+#include "base/seam.h"
 #include "live/apply.h"
 #include "live/delta_checks.h"
 #include "live/delta_split.h"
@@ -52,20 +53,23 @@ struct DeltaStaging::Job {
 // What one job needs and notes, so that threads meet only at its end.
 struct DeltaStaging::Notes {
   std::vector<std::byte> bytes;  // of the box that is quantized
-  std::vector<UnitBox> units;
   uint64_t mirror_bytes = 0;
   // Among the tensor's changes: where those of its boxes are.
   size_t begin = 0, end = std::numeric_limits<size_t>::max();
 };
 
-void DeltaStaging::add_notes(const Notes& notes) {
-  if (notes.units.empty() && notes.mirror_bytes == 0) return;
+// Before the first byte of any of them is written: from then on the slots differ there, whatever fails.
+void DeltaStaging::note_units(std::span<const UnitBox> boxes) {
   std::lock_guard lock(mutex_);
-  counts_.mirror_bytes += notes.mirror_bytes;
-  counts_.units += notes.units.size();
-  for (const UnitBox& box : notes.units) {
+  counts_.units += boxes.size();
+  for (const UnitBox& box : boxes) {
     lag_of_(plan_.sources[box.source].targets[box.target].parameter).units.push_back(box);
   }
+}
+
+void DeltaStaging::add_notes(const Notes& notes) {
+  std::lock_guard lock(mutex_);
+  counts_.mirror_bytes += notes.mirror_bytes;
 }
 
 Status DeltaStaging::add(int32_t index, const TensorDelta& given) {
@@ -133,6 +137,7 @@ Status DeltaStaging::run(const Mirror* mirror, bool has_old, const std::string& 
 }
 
 Status DeltaStaging::run_job(const Job& job) {
+  LW_TRY(reach(Step::kQuantize));
   const Source& source = plan_.sources[job.source];
   const Target& target = source.targets[job.target];
   const KernelFormat& format = format_of(plan_, target);
@@ -184,13 +189,15 @@ Status DeltaStaging::quantize_boxes(const Job& job, const std::vector<uint32_t>&
   }
   std::sort(tiles.begin(), tiles.end());
   tiles.erase(std::unique(tiles.begin(), tiles.end()), tiles.end());
+  std::vector<UnitBox> boxes;
+  for (const auto& [row, col] : tiles) {
+    boxes.push_back({job.source, job.target, row, std::min(target.tile_rows, source.rows - row), col,
+                     std::min(target.tile_cols, source.cols - col)});
+  }
+  note_units(boxes);
   Notes notes;
   notes.begin = job.part.begin, notes.end = job.part.end;
-  for (const auto& [row, col] : tiles) {
-    LW_TRY(quantize_box({job.source, job.target, row, std::min(target.tile_rows, source.rows - row), col,
-                         std::min(target.tile_cols, source.cols - col)},
-                        0, notes));
-  }
+  for (const UnitBox& box : boxes) LW_TRY(quantize_box(box, 0, notes));
   add_notes(notes);
   return {};
 }
@@ -251,12 +258,11 @@ Status DeltaStaging::quantize_box(const UnitBox& box, float amax, Notes& notes) 
     LW_ASSIGN(unit.last_element, last_element(box.source));
   }
   const Piece piece{box.row, box.rows, box.col, box.cols, notes.bytes.data(), box.cols};
-  LW_TRY(apply_piece(plan_, source, target, piece, slot_of_(target.parameter), unit));
-  notes.units.push_back(box);
-  return {};
+  return apply_piece(plan_, source, target, piece, slot_of_(target.parameter), unit);
 }
 
 Status DeltaStaging::quantize_all(const std::vector<UnitBox>& boxes, float amax) {
+  note_units(boxes);
   return run_jobs(static_cast<int64_t>(boxes.size()), [&](int64_t i) -> Status {
     Notes notes;
     LW_TRY(quantize_box(boxes[static_cast<size_t>(i)], amax, notes));

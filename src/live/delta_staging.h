@@ -60,6 +60,7 @@ class DeltaStaging {
   // The box's elements as they will be, into the notes.
   Status read_patched(int32_t source, const UnitBox& box, Notes& notes) const;
   Result<float> last_element(int32_t source) const;
+  void note_units(std::span<const UnitBox> boxes);
   void add_notes(const Notes& notes);
   std::vector<UnitBox> whole_boxes(const Key& key) const;
   TensorView old_of(int32_t source) const;

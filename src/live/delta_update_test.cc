@@ -1,87 +1,10 @@
 // Deltas into live weights: whatever came before, the bits are those of a cold load.
 #include <gtest/gtest.h>
 
-#include "live/delivery.h"
-#include "live/delta_fixture.h"
+#include "live/delta_fleet.h"
 
 namespace liveweight::testing {
 namespace {
-
-constexpr CommitMode kModes[] = {CommitMode::kFlip, CommitMode::kCopy};
-
-// One or more ranks of a model, and the weights that they should have.
-struct Fleet {
-  Fleet(Random& random, uint64_t seed, int64_t ranks)
-      : model(random, 8), size(ranks), on_disk(between(random, 0, 3) == 0), current(model.weights(random)) {
-    static const std::vector<Scheme> schemes = all_schemes();
-    options.quantization = QuantizationConfig::uniform(schemes[seed % schemes.size()]);
-    options.mode = one_of(random, kModes);
-    options.tensor_parallel.size = ranks;
-    for (int64_t& rank = options.tensor_parallel.rank; rank < ranks; ++rank) {
-      live.push_back(make_model(model, current.catalog(), options).value());
-    }
-    options.tensor_parallel = {};
-    for (const auto& rank : live) EXPECT_TRUE(put_all(*rank, current));
-    attach();
-  }
-
-  // The mirror of the current weights, one for each rank.
-  void attach() {
-    const Checkpoint checkpoint = write_checkpoint(directory.path(), current);
-    for (size_t rank = 0; rank < live.size(); ++rank) {
-      if (rank < mirrors.size()) {
-        ASSERT_TRUE(mirrors[rank]->replace(checkpoint, same_name, ""));
-      } else if (on_disk) {
-        mirrors.push_back(Mirror::open(directory.path() / fmt::format("mirror{}", rank)).value());
-        ASSERT_TRUE(mirrors[rank]->replace(checkpoint, same_name, ""));
-      } else {
-        mirrors.push_back(Mirror::in_memory(checkpoint, same_name).value());
-      }
-      ASSERT_TRUE(live[rank]->attach_mirror(mirrors[rank]));
-    }
-    mirror_can_go_back = false;
-  }
-
-  void expect_cold(const std::string& what) const {
-    const Digest cold = cold_digest(model, current, options);
-    if (size == 1) {
-      ASSERT_EQ(digest_of(*live[0])->model, cold) << what;
-    } else {
-      const auto whole = Plan::compile(model.description(), current.catalog(), options).value();
-      ASSERT_EQ(digest_of_ranks(*whole, live)->model, cold) << what;
-    }
-  }
-
-  void apply(const Weights& next) {
-    for (const auto& rank : live) {
-      const auto report = put_changes(*rank, current, next);
-      ASSERT_TRUE(report) << report.error().message;
-    }
-    previous = std::exchange(current, next);
-    mirror_can_go_back = true;
-    for (const auto& mirror : mirrors) expect_mirrored(*mirror);
-  }
-
-  void expect_mirrored(Mirror& mirror) const {
-    if (mirror.unsettled()) return;
-    ASSERT_TRUE(mirror.verify());
-    for (const auto& [name, entry] : current.tensors) {
-      const TensorView there = mirror.find(name);
-      ASSERT_EQ(std::memcmp(there.data, entry.bytes.data(), entry.bytes.size()), 0) << name;
-    }
-  }
-
-  RandomModel model;
-  int64_t size;
-  bool on_disk;
-  PlanOptions options;
-  std::vector<std::unique_ptr<LiveModel>> live;
-  Weights current;
-  std::optional<Weights> previous;  // what a rollback would bring back
-  bool mirror_can_go_back = false;
-  TemporaryDirectory directory;
-  std::vector<std::shared_ptr<Mirror>> mirrors;
-};
 
 void dense(Random& random, Fleet& fleet) {
   const Weights next = fleet.model.weights(random);
@@ -196,33 +119,30 @@ int64_t steps() {
 }
 
 TEST(DeltaUpdate, EqualsAColdLoadWhateverCameBefore) {
-  for (const uint64_t seed : seeds(54)) {
-    Random random(seed);
-    Fleet fleet(random, seed, 1);
+  for_each_seed(54, [&](Random& random, uint64_t seed) {
+    Fleet fleet(random, seed, 1, between(random, 0, 3) == 0);
     SCOPED_TRACE(fmt::format("LIVEWEIGHT_TEST_SEED={} LIVEWEIGHT_TEST_ROUNDS=1: {} {}", seed,
                              to_string(fleet.options.mode), fleet.model.text()));
-    for (int i = 0; i < steps() && !HasFatalFailure(); ++i) one_step(random, fleet);
-    ASSERT_FALSE(HasFatalFailure());
-  }
+    for (int i = 0; i < steps() && !has_failed(); ++i) one_step(random, fleet);
+    ASSERT_FALSE(has_failed());
+  });
 }
 
 TEST(DeltaUpdate, EqualsAColdLoadWithTheModelCutAmongRanks) {
   constexpr int64_t kRanks[] = {2, 4, 8};
-  for (const uint64_t seed : seeds(27)) {
-    Random random(seed);
-    Fleet fleet(random, seed, one_of(random, kRanks));
+  for_each_seed(27, [&](Random& random, uint64_t seed) {
+    Fleet fleet(random, seed, one_of(random, kRanks), between(random, 0, 3) == 0);
     SCOPED_TRACE(fmt::format("LIVEWEIGHT_TEST_SEED={} LIVEWEIGHT_TEST_ROUNDS=1: {} ranks, {} {}", seed,
                              fleet.size, to_string(fleet.options.mode), fleet.model.text()));
-    for (int i = 0; i < steps() && !HasFatalFailure(); ++i) one_step(random, fleet);
-    ASSERT_FALSE(HasFatalFailure());
-  }
+    for (int i = 0; i < steps() && !has_failed(); ++i) one_step(random, fleet);
+    ASSERT_FALSE(has_failed());
+  });
 }
 
 // Ranks of one host: the first notes a version in the mirror, and may put it in before the others come.
 TEST(DeltaUpdate, EqualsAColdLoadWhereRanksShareOneMirrorOnDisk) {
-  for (const uint64_t seed : seeds(27)) {
-    Random random(seed);
-    Fleet fleet(random, seed, 4);
+  for_each_seed(27, [&](Random& random, uint64_t seed) {
+    Fleet fleet(random, seed, 4, false);
     SCOPED_TRACE(fmt::format("LIVEWEIGHT_TEST_SEED={}: {}", seed, fleet.model.text()));
     const Checkpoint checkpoint = write_checkpoint(fleet.directory.path(), fleet.current);
     const auto path = fleet.directory.path() / "shared";
@@ -244,9 +164,9 @@ TEST(DeltaUpdate, EqualsAColdLoadWhereRanksShareOneMirrorOnDisk) {
         return a->plan().tensor_parallel().rank < b->plan().tensor_parallel().rank;
       });
       fleet.expect_cold("a shared delta");
-      ASSERT_FALSE(HasFatalFailure());
+      ASSERT_FALSE(has_failed());
     }
-  }
+  });
 }
 
 }  // namespace

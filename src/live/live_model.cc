@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/guarded.h"
 #include "base/threads.h"
 #include "live/model_state.h"
 
@@ -13,6 +14,11 @@ namespace {
 
 constexpr uint64_t kSlotAlignment = 128;
 constexpr std::chrono::milliseconds kRollbackTimeout{30'000};
+
+struct GateOpener {
+  Versions& versions;
+  ~GateOpener() { versions.open_gate(); }
+};
 
 struct SwapChunk {
   std::byte* first;
@@ -55,9 +61,14 @@ void LiveModel::Implementation::mirror_back() {
   std::swap(mirror_sequence, previous_mirror_sequence);
   if (!mirror || !last_was_delta) return;
   last_was_delta = false;
+  revert_mirror(*std::exchange(previous_mirror_sequence, std::nullopt));
+}
+
+void LiveModel::Implementation::revert_mirror(uint64_t sequence) noexcept {
   mirror_sequence.reset();
-  previous_mirror_sequence.reset();
-  if (mirror->revert()) mirror_sequence = mirror->sequence();
+  const bool done = guarded([&] { return mirror->revert(sequence); }).has_value();
+  mirror_to_revert = done ? std::nullopt : std::optional(sequence);
+  if (done) mirror_sequence = mirror->sequence();
 }
 
 void LiveModel::Implementation::swap_slots(const std::vector<int32_t>& parameters) const {
@@ -127,6 +138,7 @@ Status LiveModel::attach_mirror(std::shared_ptr<Mirror> mirror) {
   implementation_->mirror_sequence.reset();
   if (implementation_->mirror) implementation_->mirror_sequence = implementation_->mirror->sequence();
   implementation_->last_was_delta = false;
+  implementation_->mirror_to_revert.reset();
   return {};
 }
 
@@ -136,37 +148,44 @@ std::shared_ptr<Mirror> LiveModel::mirror() const {
 }
 
 Status LiveModel::catch_up(std::chrono::milliseconds reader_timeout) {
-  Implementation& state = *implementation_;
-  std::lock_guard lock(state.mutex);
-  if (state.update_open) return fail(ErrorCode::kBusy, "catch_up: an update is open");
-  if (!state.versions.wait_for_readers(state.versions.other(), reader_timeout)) {
+  return guarded([&] { return implementation_->catch_up_all(reader_timeout); });
+}
+
+Status LiveModel::Implementation::catch_up_all(std::chrono::milliseconds reader_timeout) {
+  std::lock_guard lock(mutex);
+  if (update_open) return fail(ErrorCode::kBusy, "catch_up: an update is open");
+  if (!versions.wait_for_readers(versions.other(), reader_timeout)) {
     return fail(ErrorCode::kBusy, "catch_up: readers did not let go of the version before the current one");
   }
-  state.previous_valid = false;
-  for (int32_t p = 0; p < static_cast<int32_t>(state.lags.size()); ++p) state.catch_up(p);
-  return state.mirror && !state.mirror->empty() ? state.mirror->settle() : Status{};
+  previous_valid = false;
+  for (int32_t p = 0; p < static_cast<int32_t>(lags.size()); ++p) catch_up(p);
+  return mirror && !mirror->empty() ? mirror->settle() : Status{};
 }
 
 Result<Version> LiveModel::rollback() {
-  Implementation& state = *implementation_;
-  std::lock_guard lock(state.mutex);
-  if (state.update_open) return fail(ErrorCode::kBusy, "rollback: an update is open");
-  if (!state.previous_valid) {
+  return guarded([&] { return implementation_->roll_back(); });
+}
+
+Result<Version> LiveModel::Implementation::roll_back() {
+  std::lock_guard lock(mutex);
+  if (update_open) return fail(ErrorCode::kBusy, "rollback: an update is open");
+  if (!previous_valid) {
     return fail(ErrorCode::kFailedState,
                 "rollback: the version before the current one is not there any more");
   }
-  Snapshot::State& previous = state.versions.other();
-  const bool copies = state.plan->mode() == CommitMode::kCopy;
-  if (copies ? !state.versions.shut_gate(kRollbackTimeout)
-             : !state.versions.wait_for_readers(previous, kRollbackTimeout)) {
+  Snapshot::State& previous = versions.other();
+  const bool copies = plan->mode() == CommitMode::kCopy;
+  if (copies ? !versions.shut_gate(kRollbackTimeout)
+             : !versions.wait_for_readers(previous, kRollbackTimeout)) {
     return fail(ErrorCode::kBusy, "rollback: readers did not let go in time");
   }
-  if (copies) state.swap_slots(state.last_touched);
-  state.versions.set_label(previous, state.versions.next_number(), previous.label);
-  state.versions.publish(&previous);
-  if (copies) state.versions.open_gate();
-  state.mirror_back();
-  return state.versions.version_of(&previous);
+  const GateOpener opener{versions};  // which nobody shut where nothing is copied
+  Version version{versions.next_number(), previous.label};
+  if (copies) swap_slots(last_touched);
+  versions.set_label(previous, version.number, std::move(previous.label));
+  versions.publish(&previous);
+  mirror_back();
+  return version;
 }
 
 }  // namespace liveweight

@@ -27,7 +27,8 @@ struct LiveModel::Implementation {
   std::shared_ptr<Mirror> mirror;
   // The mirror's state that is the current version's checkpoint, and the one before the last commit.
   std::optional<uint64_t> mirror_sequence, previous_mirror_sequence;
-  bool last_was_delta = false;  // the mirror went with the last commit
+  bool last_was_delta = false;               // the mirror went with the last commit
+  std::optional<uint64_t> mirror_to_revert;  // a state of the mirror that is still to be taken back
 
   const Plan::Implementation& tables() const { return plan->implementation(); }
   std::byte* slot(int32_t parameter, int index) const {
@@ -41,8 +42,13 @@ struct LiveModel::Implementation {
   // Makes the next slot of a parameter equal to the current one.
   void catch_up(int32_t parameter);
 
+  Status catch_up_all(std::chrono::milliseconds reader_timeout);
+  Result<Version> roll_back();
+
   // After a rollback.
   void mirror_back();
+  // Takes the mirror's last change back; where that fails now, the next update tries again.
+  void revert_mirror(uint64_t sequence) noexcept;
 
   // Exchanges the bytes of both slots of those parameters; the gate must be shut.
   void swap_slots(const std::vector<int32_t>& parameters) const;

@@ -1,19 +1,17 @@
 // Small random models and weights for tests: every architecture, odd sizes, every dtype of a trainer. All of
-// it follows from a seed, which tests print; LIVEWEIGHT_TEST_SEED sets the first and LIVEWEIGHT_TEST_ROUNDS
-// how many.
+// it follows from a seed.
 #pragma once
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <map>
 #include <memory>
-#include <random>
 #include <string>
 #include <vector>
 
+#include "live/property.h"
 #include "liveweight/digest.h"
 #include "liveweight/live_model.h"
 #include "liveweight/update.h"
@@ -21,28 +19,9 @@
 
 namespace liveweight::testing {
 
-using Random = std::mt19937_64;
-
-inline int64_t between(Random& random, int64_t low, int64_t high) {
-  return std::uniform_int_distribution<int64_t>(low, high)(random);
-}
-
 template <typename List>
 auto& one_of(Random& random, List& list) {
   return list[static_cast<size_t>(between(random, 0, static_cast<int64_t>(std::size(list)) - 1))];
-}
-
-inline uint64_t environment_number(const char* name, uint64_t fallback) {
-  const char* text = std::getenv(name);
-  return text ? std::strtoull(text, nullptr, 10) : fallback;
-}
-
-// Seeds of a property test's rounds.
-inline std::vector<uint64_t> seeds(uint64_t rounds) {
-  const uint64_t first = environment_number("LIVEWEIGHT_TEST_SEED", 1);
-  std::vector<uint64_t> all(environment_number("LIVEWEIGHT_TEST_ROUNDS", rounds));
-  for (size_t i = 0; i < all.size(); ++i) all[i] = first + i;
-  return all;
 }
 
 // The tensors of one version by checkpoint name.

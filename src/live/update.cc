@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "base/clock.h"
+#include "base/seam.h"
 #include "live/coverage.h"
 #include "live/digest_table.h"
 #include "live/model_state.h"
@@ -66,13 +67,12 @@ void Update::abort() {
 }
 
 Status Update::Implementation::take(std::string_view name, bool borrowed, const PiecesOf& pieces_of) {
-  LW_TRY(first_error());
-  Status status = take_pieces(std::string(name), borrowed, pieces_of);
-  return status ? status : fail_with(std::move(status).error());
+  return attempt([&] { return take_pieces(std::string(name), borrowed, pieces_of); });
 }
 
 Status Update::Implementation::take_pieces(const std::string& name, bool borrowed,
                                            const PiecesOf& pieces_of) {
+  LW_TRY(reach(Step::kChunk));
   if (prepared)
     return fail(ErrorCode::kFailedState, fmt::format("tensor {}: the update is prepared already", name),
                 {name});
@@ -99,13 +99,23 @@ Status Update::Implementation::fence_in_place() {
   if (model.plan->mode() != CommitMode::kInPlace) return {};
   std::lock_guard lock(fence_mutex);
   if (fenced) return {};
+  LW_TRY(shut_fence_locked());
+  // From here on the current version is being overwritten: whoever comes next must find none.
+  model.versions.publish(nullptr);
+  return {};
+}
+
+Status Update::Implementation::shut_fence() {
+  std::lock_guard lock(fence_mutex);
+  return fenced ? Status{} : shut_fence_locked();
+}
+
+Status Update::Implementation::shut_fence_locked() {
   if (!model.versions.shut_gate(options.reader_timeout)) {
     return fail(ErrorCode::kBusy, "readers did not let go of the current version in time");
   }
   fence_start = Clock::now();
   fenced = true;
-  // From here on the current version is being overwritten: whoever comes next must find none.
-  model.versions.publish(nullptr);
   return {};
 }
 
@@ -117,14 +127,18 @@ void Update::Implementation::open_fence() {
 }
 
 Status Update::Implementation::stage() {
-  LW_TRY(first_error());
-  const auto start = Clock::now();
-  Status status = stage_now();
-  report.stage_seconds += seconds_since(start);
-  return status ? status : fail_with(std::move(status).error());
+  return attempt([&] { return stage_now(); });
 }
 
 Status Update::Implementation::stage_now() {
+  const auto start = Clock::now();
+  Status status = stage_all();
+  report.stage_seconds += seconds_since(start);
+  return status;
+}
+
+Status Update::Implementation::stage_all() {
+  LW_TRY(reach(Step::kStage));
   if (!aliases_settled) {
     LW_TRY(staging->settle_aliases([&](int32_t source) { return coverage->any(source); }));
     aliases_settled = true;
@@ -136,28 +150,30 @@ Status Update::Implementation::stage_now() {
 }
 
 Status Update::Implementation::prepare() {
-  LW_TRY(first_error());
+  return attempt([&] { return prepare_now(); });
+}
+
+Status Update::Implementation::prepare_now() {
   if (prepared) return {};
   // Cheap proofs first: what is missing should not cost a pass over the rest.
-  if (Status status = coverage->require_all(); !status) return fail_with(std::move(status).error());
-  if (Status status = check_whole_matrices(); !status) return fail_with(std::move(status).error());
-  LW_TRY(stage());
+  LW_TRY(coverage->require_all());
+  LW_TRY(check_whole_matrices());
+  LW_TRY(stage_now());
   const auto start = Clock::now();
   Status status = prove();
   report.prepare_seconds += seconds_since(start);
-  if (!status) return fail_with(std::move(status).error());
-  prepared = true;
-  return {};
+  prepared = status.has_value();
+  return status;
 }
 
 Status Update::Implementation::prove() {
+  LW_TRY(reach(Step::kPrepare));
   if (model.plan->mode() == CommitMode::kInPlace) {
     if (options.expected_digest) {
       return fail(ErrorCode::kUnsupported,
                   "expected_digest: in the mode in_place it cannot be checked before the commit");
     }
     LW_TRY(staging->check());
-    return verify_source();
   }
   LW_TRY(verify_source());
   if (!options.expected_digest) return {};
@@ -181,14 +197,24 @@ Status Update::Implementation::verify_source() const {
 }
 
 Result<UpdateReport> Update::Implementation::commit() {
-  LW_TRY(prepare());
-  if (Status status = record_in_mirror(); !status) return tl::unexpected(fail_with(status.error()).error());
+  LW_TRY(attempt([&] { return commit_now(); }));
+  close();
+  return report;
+}
+
+Status Update::Implementation::commit_now() {
+  LW_TRY(prepare_now());
+  LW_TRY(record_in_mirror());
   const auto start = Clock::now();
-  std::unique_lock lock(model.mutex);
-  Status status = model.plan->mode() == CommitMode::kFlip ? commit_flip() : commit_fenced();
-  lock.unlock();
-  if (!status) return tl::unexpected(fail_with(std::move(status).error()).error());
+  std::lock_guard lock(model.mutex);
+  fill_report();
+  LW_TRY(model.plan->mode() == CommitMode::kFlip ? commit_flip() : commit_fenced());
   report.commit_seconds = seconds_since(start);
+  return {};
+}
+
+void Update::Implementation::fill_report() {
+  report.version = {model.versions.next_number(), options.label};
   report.tensors = coverage->tensors();
   report.source_bytes = coverage->source_bytes();
   report.changed_elements = deltas->counts().changed_elements;
@@ -197,68 +223,65 @@ Result<UpdateReport> Update::Implementation::commit() {
   report.extra_peak_bytes = model.next_slot_bytes() + staging->peak_bytes();
   const uint64_t budget = staging->peak_bytes() > 0 ? options.staging_budget_bytes : 0;
   report.predicted_extra_peak_bytes = model.plan->extra_peak_bytes() + budget;
-  committed = true;
-  close();
-  return report;
 }
 
-void Update::Implementation::fill_next_table(Snapshot::State& next,
-                                             const std::vector<const std::byte*>& slots) {
-  const uint64_t number = model.versions.next_number();
+Snapshot::State& Update::Implementation::fill_next_table(std::vector<const std::byte*> slots) {
+  Snapshot::State& next = model.versions.other();
+  const uint64_t number = report.version.number;
   std::vector<uint64_t> versions(slots.size(), number);
   for (size_t p = 0; p < slots.size(); ++p) {
     if (!touched[p] && base) versions[p] = base->table.parameter_versions[p];
   }
-  next.table.slots = slots;
+  next.table.slots = std::move(slots);
   next.table.parameter_versions = std::move(versions);
   model.versions.set_label(next, number, options.label);
+  return next;
 }
 
 Status Update::Implementation::commit_flip() {
-  Snapshot::State& next = model.versions.other();
-  fill_next_table(next, next_slots());
+  Snapshot::State& next = fill_next_table(next_slots());
+  std::vector<int32_t> list = touched_list();
+  LW_TRY(reach(Step::kFlip));
   const auto start = Clock::now();
   model.versions.publish(&next);
-  finish_commit(next, base != nullptr, start);
+  finish_commit(std::move(list), base != nullptr, start);
   return {};
 }
 
 Status Update::Implementation::commit_fenced() {
   const bool in_place = model.plan->mode() == CommitMode::kInPlace;
-  if (!fenced && !model.versions.shut_gate(options.reader_timeout)) {
-    return fail(ErrorCode::kBusy, "readers did not let go of the current version in time");
-  }
-  if (!fenced) fence_start = Clock::now();
-  fenced = true;
-  Snapshot::State& next = model.versions.other();
+  LW_TRY(shut_fence());
   std::vector<const std::byte*> slots;
   for (int32_t p = 0; p < static_cast<int32_t>(model.offsets.size()); ++p) slots.push_back(model.slot(p, 0));
-  fill_next_table(next, slots);
+  Snapshot::State& next = fill_next_table(std::move(slots));
+  std::vector<int32_t> list = touched_list();
   if (in_place) {
     model.versions.publish(nullptr);
     LW_TRY(staging->run());
     LW_TRY(verify_source());
+    LW_TRY(reach(Step::kFlip));
   } else {
-    model.swap_slots(touched_list());
+    LW_TRY(reach(Step::kFlip));
+    model.swap_slots(list);
   }
   model.versions.publish(&next);
-  model.versions.open_gate();
-  fenced = false;
-  finish_commit(next, base && !in_place, fence_start);
+  open_fence();
+  finish_commit(std::move(list), base && !in_place, fence_start);
   return {};
 }
 
-void Update::Implementation::finish_commit(const Snapshot::State& next, bool can_roll_back,
-                                           Clock::time_point start) {
+// From here on nothing fails: the new version is there.
+void Update::Implementation::finish_commit(std::vector<int32_t> list, bool can_roll_back,
+                                           Clock::time_point start) noexcept {
   report.pause_us = seconds_since(start) * 1e6;
-  report.version = model.versions.version_of(&next);
   model.previous_valid = can_roll_back;
-  model.last_touched = touched_list();
+  model.last_touched = std::move(list);
   model.last_was_delta = mirror_recorded.has_value();
   model.previous_mirror_sequence = std::exchange(model.mirror_sequence, mirror_recorded);
   for (const int32_t p : model.last_touched) {
     model.lags[p].shorten(model.plan->parameters()[p].format->bytes);
   }
+  committed = true;
 }
 
 std::vector<int32_t> Update::Implementation::touched_list() const {
@@ -272,6 +295,8 @@ std::vector<int32_t> Update::Implementation::touched_list() const {
 Status Update::Implementation::first_error() {
   std::lock_guard lock(error_mutex);
   if (error) return tl::unexpected(*error);
+  if (committed) return fail(ErrorCode::kFailedState, "the update is committed already");
+  if (closed) return fail(ErrorCode::kAborted, "the update was aborted");
   return {};
 }
 
@@ -282,22 +307,13 @@ Status Update::Implementation::fail_with(Error why) {
   return tl::unexpected(*error);
 }
 
-void Update::Implementation::close() {
+void Update::Implementation::close() noexcept {
   std::lock_guard lock(model.mutex);
   if (closed) return;
-  closed = true;
   open_fence();
   model.update_open = false;
-  if (mirror_recorded && !committed) {
-    model.mirror_sequence.reset();
-    if (model.mirror->revert()) model.mirror_sequence = model.mirror->sequence();
-  }
-  std::lock_guard error_lock(error_mutex);
-  if (!error) {
-    error = Error{committed ? ErrorCode::kFailedState : ErrorCode::kAborted,
-                  committed ? "the update is committed already" : "the update was aborted",
-                  {}};
-  }
+  if (mirror_recorded && !committed) model.revert_mirror(*mirror_recorded);
+  closed = true;
 }
 
 }  // namespace liveweight

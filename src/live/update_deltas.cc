@@ -3,6 +3,7 @@
 
 #include <map>
 
+#include "base/seam.h"
 #include "live/update_state.h"
 
 namespace liveweight {
@@ -20,12 +21,11 @@ void Update::Implementation::touch(int32_t source, bool changes_only) {
 }
 
 Status Update::Implementation::take_delta(const TensorDelta& delta) {
-  LW_TRY(first_error());
-  Status status = queue_delta(delta);
-  return status ? status : fail_with(std::move(status).error());
+  return attempt([&] { return queue_delta(delta); });
 }
 
 Status Update::Implementation::queue_delta(const TensorDelta& delta) {
+  LW_TRY(reach(Step::kChunk));
   if (!options.deltas) {
     return fail(
         ErrorCode::kFailedState,

@@ -2,11 +2,12 @@
 #pragma once
 
 #include <atomic>
-#include <chrono>
 #include <functional>
 #include <mutex>
 #include <optional>
 
+#include "base/clock.h"
+#include "base/guarded.h"
 #include "live/coverage.h"
 #include "live/delta_staging.h"
 #include "live/model_state.h"
@@ -16,7 +17,6 @@
 namespace liveweight {
 
 struct Update::Implementation {
-  using Clock = std::chrono::steady_clock;
   using PiecesOf = std::function<Result<std::vector<Piece>>(const Source&)>;
 
   Implementation(LiveModel::Implementation& live_model, UpdateOptions update_options)
@@ -35,8 +35,8 @@ struct Update::Implementation {
   bool aliases_settled = false;
   bool deltas_staged = false;
   std::optional<uint64_t> mirror_recorded;  // the mirror's state that is this update's version
-  bool committed = false;
-  bool closed = false;
+  std::atomic<bool> committed{false};
+  std::atomic<bool> closed{false};
   std::mutex fence_mutex;
   bool fenced = false;  // readers are shut out
   Clock::time_point fence_start;
@@ -48,7 +48,7 @@ struct Update::Implementation {
   Status stage();
   Status prepare();
   Result<UpdateReport> commit();
-  void close();
+  void close() noexcept;
 
  private:
   Status take_pieces(const std::string& name, bool borrowed, const PiecesOf& pieces_of);
@@ -57,21 +57,37 @@ struct Update::Implementation {
   // deltas may come.
   void touch(int32_t source, bool changes_only);
   Status fence_in_place();
+  Status shut_fence();
+  Status shut_fence_locked();  // holding `fence_mutex`
   void open_fence();
   Status stage_now();
+  Status stage_all();
   Status stage_deltas();
   Status check_whole_matrices() const;
   // Whether the mirror is at the current version, or where another process has put it on the way to this one.
   Status check_mirror() const;
   Status record_in_mirror();
+  Status prepare_now();
   Status prove();
   Status verify_source() const;
+  Status commit_now();
+  void fill_report();
   Status commit_flip();
   Status commit_fenced();
-  void fill_next_table(Snapshot::State& next, const std::vector<const std::byte*>& slots);
-  void finish_commit(const Snapshot::State& next, bool can_roll_back, Clock::time_point start);
+  // The table that will be the current one; readers do not see it yet.
+  Snapshot::State& fill_next_table(std::vector<const std::byte*> slots);
+  void finish_commit(std::vector<int32_t> touched_parameters, bool can_roll_back,
+                     Clock::time_point start) noexcept;
   std::vector<const std::byte*> next_slots() const;
   std::vector<int32_t> touched_list() const;
+  // One call of the user's: where an earlier one failed, its error; what fails or throws in this one fails
+  // the update.
+  template <typename Body>
+  Status attempt(const Body& body) {
+    LW_TRY(first_error());
+    Status status = guarded(body);
+    return status ? status : fail_with(std::move(status).error());
+  }
   Status first_error();
   Status fail_with(Error why);
 };

@@ -5,8 +5,7 @@ namespace liveweight::testing {
 namespace {
 
 TEST(WarmEqualsCold, WhateverTheSchemeTheModeTheOrderAndThePieces) {
-  for (const uint64_t seed : seeds(90)) {
-    Random random(seed);
+  for_each_seed(90, [&](Random& random, uint64_t seed) {
     const RandomCase drawn = RandomCase::draw(random, seed);
     SCOPED_TRACE(drawn.describe(seed));
     const Weights first = drawn.model.weights(random), second = drawn.model.weights(random);
@@ -21,12 +20,11 @@ TEST(WarmEqualsCold, WhateverTheSchemeTheModeTheOrderAndThePieces) {
       EXPECT_EQ(report->tensors, static_cast<int64_t>(weights->tensors.size()));
       EXPECT_EQ(addresses_of(**live), addresses);
     }
-  }
+  });
 }
 
 TEST(WarmEqualsCold, WithTheModelCutAmongOneToEightRanks) {
-  for (const uint64_t seed : seeds(60)) {
-    Random random(seed);
+  for_each_seed(60, [&](Random& random, uint64_t seed) {
     const RandomCase drawn = RandomCase::draw(random, seed, 8);
     SCOPED_TRACE(drawn.describe(seed));
     const Weights first = drawn.model.weights(random), second = drawn.model.weights(random);
@@ -46,12 +44,11 @@ TEST(WarmEqualsCold, WithTheModelCutAmongOneToEightRanks) {
     const auto whole = Plan::compile(drawn.model.description(), first.catalog(), drawn.options).value();
     EXPECT_EQ(digest_of_ranks(*whole, ranks)->model, cold_digest(drawn.model, second, drawn.options))
         << options.tensor_parallel.size << " ranks";
-  }
+  });
 }
 
 TEST(WarmEqualsCold, WhereOnlyPartOfTheModelIsUpdated) {
-  for (const uint64_t seed : seeds(60)) {
-    Random random(seed);
+  for_each_seed(60, [&](Random& random, uint64_t seed) {
     RandomCase drawn = RandomCase::draw(random, seed);
     SCOPED_TRACE(drawn.describe(seed));
     const Weights first = drawn.model.weights(random), second = drawn.model.weights(random);
@@ -90,7 +87,7 @@ TEST(WarmEqualsCold, WhereOnlyPartOfTheModelIsUpdated) {
           [&](const auto& source) { return std::find(names.begin(), names.end(), source) != names.end(); });
       EXPECT_EQ(snapshot->table().parameter_versions[p], touched ? 2u : 1u) << parameters[p].name;
     }
-  }
+  });
 }
 
 TEST(WarmEqualsCold, AfterAHundredReloadsInARow) {
@@ -113,10 +110,9 @@ TEST(WarmEqualsCold, AfterAHundredReloadsInARow) {
 }
 
 TEST(WarmEqualsCold, WhereATiedHeadIsQuantizedAndItsEmbeddingIsNot) {
-  for (const uint64_t seed : seeds(20)) {
-    Random random(seed);
+  for_each_seed(20, [&](Random& random, uint64_t) {
     const RandomModel model(random);
-    if (!model.description().config.tied) continue;
+    if (!model.description().config.tied) return;
     SCOPED_TRACE(model.text());
     const auto quantization = QuantizationConfig::parse(
         R"({"linear": "int8_per_channel", "targets": {"lm_head": "fp8_per_channel"}})");
@@ -129,7 +125,7 @@ TEST(WarmEqualsCold, WhereATiedHeadIsQuantizedAndItsEmbeddingIsNot) {
     ASSERT_TRUE(reload(random, **live, deliveries(random, first)));
     ASSERT_TRUE(reload(random, **live, deliveries(random, second)));
     EXPECT_EQ(digest_of(**live)->model, cold_digest(model, second, options));
-  }
+  });
 }
 
 }  // namespace

@@ -1,8 +1,8 @@
-#include "demo/interrupt.h"
+#include "base/interrupt.h"
 
 #include <csignal>
 
-namespace liveweight::demo {
+namespace liveweight {
 namespace {
 
 volatile std::sig_atomic_t g_interrupted = 0;
@@ -25,4 +25,4 @@ bool interrupted() {
   return g_interrupted != 0;
 }
 
-}  // namespace liveweight::demo
+}  // namespace liveweight

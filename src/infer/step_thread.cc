@@ -1,23 +1,29 @@
-#include "demo/server.h"
+#include "infer/step_thread.h"
 
+#include <chrono>
 #include <future>
 #include <memory>
 
-namespace liveweight::demo {
+namespace liveweight {
 namespace {
 
 constexpr std::chrono::milliseconds kPoll{20};
 
 }  // namespace
 
-Server::Server(Engine& engine) : engine_(engine), thread_([this] { run(); }) {}
+StepThread::StepThread(Engine& engine, Watch watch)
+    : engine_(engine), watch_(std::move(watch)), thread_([this] { run(); }) {}
 
-Server::~Server() {
-  stopping_ = true;
-  thread_.join();
+StepThread::~StepThread() {
+  stop();
 }
 
-Result<Completion> Server::ask(Request request) {
+void StepThread::stop() {
+  stopping_ = true;
+  if (thread_.joinable()) thread_.join();
+}
+
+Result<Completion> StepThread::ask(Request request) {
   const auto answer = std::make_shared<std::promise<Completion>>();
   std::future<Completion> future = answer->get_future();
   RequestCallbacks callbacks;
@@ -29,20 +35,23 @@ Result<Completion> Server::ask(Request request) {
   return future.get();
 }
 
-void Server::run() {
+void StepThread::run() {
   while (!stopping_) {
     if (!engine_.wait_for_work(kPoll)) continue;
-    if (Result<bool> worked = engine_.step(); !worked) {
+    if (watch_.before) watch_.before();
+    Result<bool> worked = engine_.step();
+    if (!worked) {
       std::lock_guard lock(mutex_);
       fault_ = std::move(worked).error();
       return;
     }
+    if (*worked && watch_.after) watch_.after();
   }
 }
 
-std::optional<Error> Server::fault() const {
+std::optional<Error> StepThread::fault() const {
   std::lock_guard lock(mutex_);
   return fault_;
 }
 
-}  // namespace liveweight::demo
+}  // namespace liveweight

@@ -1,9 +1,9 @@
 // Ctrl-C and SIGTERM as a flag. A second one ends the process at once.
 #pragma once
 
-namespace liveweight::demo {
+namespace liveweight {
 
 void watch_for_interrupts();
 bool interrupted();
 
-}  // namespace liveweight::demo
+}  // namespace liveweight

@@ -1,0 +1,50 @@
+#include "bench/soak_log.h"
+
+#include <algorithm>
+
+namespace liveweight::bench {
+namespace {
+
+bool overlaps(uint64_t mark_at_begin, uint64_t mark_at_end) {
+  return mark_at_begin % 2 == 1 || mark_at_begin != mark_at_end;
+}
+
+}  // namespace
+
+SoakLog::SoakLog(double seconds, size_t intervals)
+    : interval_seconds_(seconds / static_cast<double>(intervals)), intervals_(intervals) {}
+
+// The last one also has what comes after the time is over.
+SoakInterval& SoakLog::interval() {
+  const auto index = static_cast<size_t>(seconds() / interval_seconds_);
+  return intervals_[std::min(index, intervals_.size() - 1)];
+}
+
+void SoakLog::step_begins() {
+  update_mark_ = update_marks_;
+  check_mark_ = check_marks_;
+  step_begin_ = Clock::now();
+}
+
+void SoakLog::step_ends() {
+  const auto took = static_cast<uint64_t>(
+      std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - step_begin_).count());
+  SoakInterval& now = interval();
+  steps_.add(took);
+  now.steps.add(took);
+  if (overlaps(update_mark_, update_marks_)) {
+    beside_.add(took);
+    now.steps_beside_updates.add(took);
+  } else if (!overlaps(check_mark_, check_marks_)) {
+    quiet_.add(took);
+  }
+}
+
+void SoakLog::update_ends(const SoakEvent& event) {
+  ++update_marks_;
+  ++events_[static_cast<size_t>(event.kind)];
+  ++interval().events[static_cast<size_t>(outcome_of(event.kind))];
+  if (event.pause_us) pauses_.add(static_cast<uint64_t>(*event.pause_us * 1e3));
+}
+
+}  // namespace liveweight::bench

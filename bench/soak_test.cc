@@ -1,0 +1,55 @@
+#include "bench/soak.h"
+
+#include <gmock/gmock.h>
+
+namespace liveweight::bench {
+namespace {
+
+using testing::AnyOf;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+SoakOptions short_soak(CommitMode mode) {
+  SoakOptions options;
+  options.directory = LIVEWEIGHT_SOURCE_DIR "/samples/addition/checkpoints/step_02500";
+  options.mode = mode;
+  options.seconds = 1;
+  options.tick_seconds = 0.01;
+  options.clients = 4;
+  return options;
+}
+
+TEST(Soak, keeps_every_promise_and_counts_what_it_did) {
+  for (const CommitMode mode : {CommitMode::kFlip, CommitMode::kCopy}) {
+    double told = 0;
+    const auto report = run_soak(short_soak(mode), [&](double seconds) { told = seconds; });
+    ASSERT_TRUE(report) << report.error().message;
+    // A sanitizer's own memory grows.
+    EXPECT_THAT(report->broken, AnyOf(IsEmpty(), HasSubstr("private memory grew")));
+    EXPECT_EQ(report->failed_steps, 0);
+    EXPECT_TRUE(report->addresses_unchanged);
+    int64_t events = 0, in_intervals = 0;
+    for (const int64_t count : report->log->events()) events += count;
+    uint64_t steps = 0;
+    for (const SoakInterval& interval : report->log->intervals()) {
+      for (const int64_t count : interval.events) in_intervals += count;
+      steps += interval.steps.count();
+    }
+    EXPECT_GT(events, 0);
+    EXPECT_EQ(events, report->digests_checked);
+    EXPECT_EQ(events, in_intervals);
+    EXPECT_EQ(steps, report->log->steps().count());
+    EXPECT_GE(steps, report->log->quiet_steps().count() + report->log->steps_beside_updates().count());
+    EXPECT_GT(report->tokens_compared, 0);
+    EXPECT_GT(told, 0);
+  }
+}
+
+TEST(Soak, in_a_mode_without_a_second_slot_is_refused) {
+  const auto report = run_soak(short_soak(CommitMode::kInPlace), [](double) {});
+  ASSERT_FALSE(report);
+  EXPECT_EQ(report.error().code, ErrorCode::kUnsupported);
+}
+
+}  // namespace
+}  // namespace liveweight::bench

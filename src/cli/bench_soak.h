@@ -1,0 +1,20 @@
+// `liveweight bench soak`.
+#pragma once
+
+#include "bench/soak.h"
+#include "cli/command.h"
+
+namespace liveweight::cli {
+
+struct SoakCommand {
+  bench::SoakOptions options{.directory = "samples/addition/checkpoints/step_02500"};
+  std::vector<std::string> schemes = {"int8_per_channel"};
+  std::string plot;
+
+  // --seconds, --clients, --seed and --plot.
+  void add_to(CLI::App& app);
+};
+
+Result<Outcome> bench_soak(const SoakCommand& command);
+
+}  // namespace liveweight::cli
