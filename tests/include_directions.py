@@ -6,7 +6,7 @@ import re
 import sys
 from pathlib import Path
 
-ROOMS = ["base", "tensor", "quantize", "checkpoint", "model", "live", "infer", "text", "serve", "plot", "bench", "cli"]
+ROOMS = ["base", "tensor", "quantize", "checkpoint", "model", "live", "infer", "text", "serve", "plot", "bench", "cli", "fuzz"]
 FORBIDDEN = {"quantize": {"checkpoint", "model"}}
 PUBLIC_STANDARD = re.compile(r"^[a-z0-9_]+$")
 INCLUDE = re.compile(r'^\s*#\s*include\s+([<"])([^">]+)[">]', re.M)
@@ -52,7 +52,7 @@ def main():
     root = Path(sys.argv[1])
     problems = [p for f in sorted((root / "include").rglob("*.h")) for p in problems_of_public(f)]
     for room in ROOMS:
-        folder = root / room if room == "bench" else root / "src" / room
+        folder = root / room if room in ("bench", "fuzz") else root / "src" / room
         for path in sorted(folder.glob("**/*")):
             if path.suffix in {".h", ".cc", ".cu"}:
                 problems += problems_of_source(path, room)

@@ -70,8 +70,10 @@ TEST_F(CheckpointTest, AnIndexThatIsMalformedOrLeavesTheDirectoryIsRefused) {
     index(text);
     expect_refused("model.safetensors.index.json");
   }
-  index(std::string(1'000'000, '['));
-  expect_refused("model.safetensors.index.json");
+  for (const char* before : {"", R"({"weight_map":{"a":)", R"({"a":"]]]]]]]]]]]]]]]]","weight_map":{"a":)"}) {
+    index(before + std::string(500'000, '[') + std::string(500'000, ']') + (*before ? "}}" : ""));
+    expect_refused("model.safetensors.index.json");
+  }
 }
 
 TEST_F(CheckpointTest, ATensorThatAnIndexNamesTwiceIsRefused) {

@@ -137,5 +137,24 @@ TEST_F(DeltaRefusal, OfAMirrorThatHoldsAnotherVersionSaysSo) {
   EXPECT_THAT(report.error().message, HasSubstr("the mirror does not hold version 2"));
 }
 
+// In place an update that fails half-way leaves no version behind, and the mirror with one that is gone.
+TEST(DeltaRefusals, AMirrorOfAVersionThatIsGoneIsNotInTheWayOfAWholeUpdate) {
+  Random random(4);
+  const RandomModel model(random);
+  const Weights weights = model.weights(random);
+  const TemporaryDirectory directory;
+  const auto live = make_model(model, weights.catalog(), {.mode = CommitMode::kInPlace}).value();
+  ASSERT_TRUE(put_all(*live, weights));
+  ASSERT_TRUE(
+      live->attach_mirror(Mirror::in_memory(write_checkpoint(directory.path(), weights), same_name).value()));
+  ASSERT_TRUE(put_all(*live, weights));  // the mirror is not brought along
+  const auto& [name, entry] = *weights.tensors.begin();
+  ASSERT_TRUE(live->begin_update()->put(name, weights.view(name)));
+  ASSERT_FALSE(live->pin());
+  const auto report = put_all(*live, weights);
+  ASSERT_TRUE(report) << report.error().message;
+  EXPECT_EQ(digest_of(*live)->model, cold_digest(model, weights, {}));
+}
+
 }  // namespace
 }  // namespace liveweight::testing

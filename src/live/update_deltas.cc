@@ -52,7 +52,7 @@ Status Update::Implementation::check_mirror() const {
     if (there == *model.mirror_sequence + 1 && same) return {};
   }
   return fail(ErrorCode::kFailedState, fmt::format("the mirror does not hold version {}, the current one",
-                                                   base->table.version_number));
+                                                   base ? base->table.version_number : 0));
 }
 
 Status Update::Implementation::stage_deltas() {

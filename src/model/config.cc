@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "base/json_nesting.h"
 #include "liveweight/model.h"
 #include "model/architecture.h"
 #include "model/config_reader.h"
@@ -14,16 +15,6 @@ namespace {
 constexpr int64_t kLargestDimension = 1 << 24;
 constexpr int64_t kMostLayers = 10'000;
 constexpr int64_t kMostExpertsInAll = 1 << 20;
-constexpr int kDeepestNesting = 64;
-
-bool nests_too_deep(std::string_view json) {
-  int depth = 0, deepest = 0;
-  for (const char c : json) {
-    if (c == '{' || c == '[') deepest = std::max(deepest, ++depth);
-    if (c == '}' || c == ']') --depth;
-  }
-  return deepest > kDeepestNesting;
-}
 
 Result<nlohmann::json> parse_object(std::string_view text, const char* file) {
   nlohmann::json json = nests_too_deep(text) ? nlohmann::json() : nlohmann::json::parse(text, nullptr, false);

@@ -134,6 +134,14 @@ TEST(ConfigTest, BadRopeParametersAreRefusedByName) {
   }
 }
 
+TEST(ConfigTest, APartOfTheHeadThatIsNoPartIsRefused) {
+  for (const double factor : {0.0, -1.0, 1.5, 1e300, 1e-300}) {
+    Json json = small_llama();
+    json["partial_rotary_factor"] = factor;
+    expect_refused(json, "partial_rotary_factor");
+  }
+}
+
 TEST(ConfigTest, BadExpertsAreRefusedByName) {
   ASSERT_TRUE(parse_model_config(small_moe().dump()));
   const std::tuple<const char*, Json> kBad[] = {{"num_experts", 0},
@@ -176,6 +184,9 @@ TEST(ConfigTest, WhatIsNoConfigurationIsRefused) {
     ASSERT_FALSE(config);
     EXPECT_NE(config.error().message.find("config.json"), std::string::npos);
   }
+  const std::string deep = std::string(500'000, '[') + std::string(500'000, ']');
+  const std::string closed = "{\"x\":\"" + std::string(500'000, ']') + "\",\"hidden_size\":" + deep;
+  EXPECT_FALSE(parse_model_config(closed + R"(,"architectures":["LlamaForCausalLM"]})"));
   expect_refused({{"architectures", {"GPT9"}}}, "GPT9");
   expect_refused(Json::object(), "architectures");
 }

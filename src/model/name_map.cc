@@ -3,6 +3,7 @@
 #include <array>
 #include <nlohmann/json.hpp>
 
+#include "base/json_nesting.h"
 #include "base/regex.h"
 #include "liveweight/model.h"
 
@@ -52,7 +53,8 @@ Result<NameMap> NameMap::parse(std::string_view text) {
     return fail(ErrorCode::kInvalidArgument,
                 "name map: expected a list of [regular expression, replacement]" + what);
   };
-  const nlohmann::json json = nlohmann::json::parse(text, nullptr, false);
+  const nlohmann::json json =
+      nests_too_deep(text) ? nlohmann::json() : nlohmann::json::parse(text, nullptr, false);
   if (!json.is_array()) return bad("");
   NameMap map;
   for (size_t i = 0; i < json.size(); ++i) {

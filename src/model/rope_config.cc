@@ -22,6 +22,7 @@ void read_rotation(ConfigReader& reader, RopeParameters& rope) {
   if (rope.theta <= 0) reader.reject("rope_theta", "a positive number");
   if (rope.partial_rotary_factor <= 0 || rope.partial_rotary_factor > 1) {
     reader.reject("partial_rotary_factor", "a number above 0 and at most 1");
+    rope.partial_rotary_factor = 1;
   }
 }
 

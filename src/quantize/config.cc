@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "base/json_nesting.h"
 #include "quantize/config_rules.h"
 
 namespace liveweight {
@@ -11,21 +12,9 @@ namespace {
 
 constexpr size_t kLargestConfig = 16 << 20;
 constexpr int64_t kMostFields = 1 << 17;  // an object in the order of its text looks fields up one by one
-constexpr int kDeepestNesting = 32;
 
 bool is_quantized_by_default(ModuleKind kind) {
   return kind == ModuleKind::kLinear || kind == ModuleKind::kExpert;
-}
-
-// Refuses nesting that a recursive parser would pay for with its stack.
-bool nests_too_deep(std::string_view json) {
-  int depth = 0;
-  for (const char c : json) {
-    if (c == '{' || c == '[') ++depth;
-    if (c == '}' || c == ']') --depth;
-    if (depth > kDeepestNesting) return true;
-  }
-  return false;
 }
 
 ParsedRules parse_rules(const Json& config, bool torchao_serialized) {

@@ -17,17 +17,28 @@ Result<std::string> type_of(const Json& json, const char* stage) {
   return json["type"].get<std::string>();
 }
 
+namespace {
+
+// "Split.behavior", or the field alone where its object has no type.
+std::string place_of(const Json& json, const char* field) {
+  const auto type = json.find("type");
+  const bool typed = type != json.end() && type->is_string();
+  return typed ? fmt::format("{}.{}", type->get_ref<const std::string&>(), field) : field;
+}
+
+}  // namespace
+
 Result<std::string> text_field(const Json& json, const char* field) {
   const auto found = json.find(field);
   if (found != json.end() && found->is_string()) return found->get<std::string>();
-  return bad_tokenizer(fmt::format("{}.{}: expected a string", json.value("type", ""), field));
+  return bad_tokenizer(place_of(json, field) + ": expected a string");
 }
 
 Result<bool> flag_field(const Json& json, const char* field, bool otherwise) {
   const auto found = json.find(field);
   if (found == json.end() || found->is_null()) return otherwise;
   if (found->is_boolean()) return found->get<bool>();
-  return bad_tokenizer(fmt::format("{}.{}: expected true or false", json.value("type", ""), field));
+  return bad_tokenizer(place_of(json, field) + ": expected true or false");
 }
 
 Result<Pattern> Pattern::parse(const Json& json, const std::string& where) {

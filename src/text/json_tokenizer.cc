@@ -1,7 +1,6 @@
 #include "text/json_tokenizer.h"
 
-#include <algorithm>
-
+#include "base/json_nesting.h"
 #include "text/added_tokens.h"
 #include "text/bpe.h"
 #include "text/component.h"
@@ -10,8 +9,6 @@
 
 namespace liveweight {
 namespace {
-
-constexpr int kDeepestNesting = 64;
 
 class JsonTokenizer : public Tokenizer {
  public:
@@ -85,18 +82,6 @@ class JsonTokenizer : public Tokenizer {
   SpecialFrame frame_;
   std::unique_ptr<Decoder> decoder_;
 };
-
-bool nests_too_deep(std::string_view json) {
-  int depth = 0, deepest = 0;
-  bool quoted = false;
-  for (size_t i = 0; i < json.size(); ++i) {
-    if (json[i] == '"') quoted = !quoted;
-    if (quoted && json[i] == '\\') ++i;
-    if (!quoted && (json[i] == '{' || json[i] == '[')) deepest = std::max(deepest, ++depth);
-    if (!quoted && (json[i] == '}' || json[i] == ']')) --depth;
-  }
-  return deepest > kDeepestNesting;
-}
 
 }  // namespace
 

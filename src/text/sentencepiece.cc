@@ -46,7 +46,11 @@ class SentencePieceTokenizer : public Tokenizer {
       if (field->number == 3) LW_TRY(read_normalizer(field->bytes));
     }
     if (reader.failed() || pieces_.empty()) return bad("expected a SentencePiece model");
-    return index_pieces();
+    LW_TRY(index_pieces());
+    const bool all_bytes = std::find(byte_ids_.begin(), byte_ids_.end(), -1) == byte_ids_.end();
+    return byte_fallback_ && !all_bytes
+               ? Status(bad("byte_fallback: expected a piece for each of the 256 bytes"))
+               : Status();
   }
 
   Result<std::vector<int32_t>> encode(std::string_view raw, bool add_special_tokens) const override {

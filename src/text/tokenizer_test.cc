@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "liveweight/checkpoint.h"
+#include "text/sentencepiece.h"
 
 namespace liveweight {
 namespace {
@@ -99,7 +100,27 @@ TEST(TokenizerErrors, GarbageIsRefusedByName) {
       "tokenizer.json",
       R"({"model": {"vocab": {}, "merges": []}, "pre_tokenizer": {"type": "Split", "pattern": {"Regex": "("}, "behavior": "Isolated"}})",
       "regular expression");
+  expect_error("tokenizer.json", R"({"added_tokens": [{"id": 1, "content": "a", "special": 1, "type": 1}]})",
+               "special");
+  expect_error(
+      "tokenizer.json",
+      R"({"model": {"vocab": {}, "merges": [], "type": "BPE"}, "normalizer": {"type": "Prepend", "prepend": 1}})",
+      "Prepend.prepend");
   std::filesystem::remove_all(directory);
+}
+
+// A length-delimited field of a protocol buffer.
+std::string field(int number, const std::string& bytes) {
+  return std::string{static_cast<char>(number << 3 | 2), static_cast<char>(bytes.size())} + bytes;
+}
+
+TEST(TokenizerErrors, AByteFallbackNeedsAPieceForEveryByte) {
+  const std::string letter = field(1, field(1, "a")), byte = field(1, field(1, "<0x41>") + "\x18\x06");
+  const std::string byte_fallback = field(2, "\x98\x02\x01");
+  ASSERT_TRUE(parse_sentencepiece(letter + byte, true, true));
+  const auto tokenizer = parse_sentencepiece(letter + byte + byte_fallback, true, true);
+  ASSERT_FALSE(tokenizer);
+  EXPECT_NE(tokenizer.error().message.find("byte_fallback"), std::string::npos) << tokenizer.error().message;
 }
 
 TEST(TokenizerSpeed, AMegabyteOfOneLetterEncodes) {
