@@ -87,6 +87,7 @@ TEST_P(CommitTogether, TakesBackThoseThatCommittedBeforeOneThatCannot) {
   expect_nothing_changed();
   auto again = updates_with(second_, second_);
   EXPECT_TRUE(commit_together(again));
+  EXPECT_EQ(ranks_[1]->version().number, 2u) << "what was refused takes no number";
 }
 
 INSTANTIATE_TEST_SUITE_P(Modes, CommitTogether, ::testing::Values(CommitMode::kFlip, CommitMode::kCopy),

@@ -142,8 +142,10 @@ TEST(DeltaRefusals, AMirrorOfAVersionThatIsGoneIsNotInTheWayOfAWholeUpdate) {
   Random random(4);
   const RandomModel model(random);
   const Weights weights = model.weights(random);
-  const TemporaryDirectory directory;
-  const auto live = make_model(model, weights.catalog(), {.mode = CommitMode::kInPlace}).value();
+  const TemporaryFolder directory = TemporaryFolder::make("liveweight-test").value();
+  PlanOptions in_place;
+  in_place.mode = CommitMode::kInPlace;
+  const auto live = make_model(model, weights.catalog(), in_place).value();
   ASSERT_TRUE(put_all(*live, weights));
   ASSERT_TRUE(
       live->attach_mirror(Mirror::in_memory(write_checkpoint(directory.path(), weights), same_name).value()));

@@ -62,6 +62,7 @@ void Versions::open_gate() {
 
 void Versions::publish(Snapshot::State* next) {
   current_.store(next);
+  if (next) last_number_ = next->table.version_number;
 }
 
 Version Versions::version_of(const Snapshot::State* state) const {

@@ -35,10 +35,11 @@ class Versions {
   bool shut_gate(std::chrono::milliseconds timeout);
   void open_gate();
 
-  // One atomic write: `next` is the current table from now on. Null: there is no version.
+  // One atomic write: `next` is the current table from now on, and its number is taken. Null: there is no
+  // version.
   void publish(Snapshot::State* next);
 
-  uint64_t next_number() { return ++last_number_; }
+  uint64_t next_number() const { return last_number_ + 1; }
   Version version_of(const Snapshot::State* state) const;
   std::string label_of(uint64_t number) const;
   void set_label(Snapshot::State& state, uint64_t number, std::string label);

@@ -74,8 +74,16 @@ Result<std::vector<std::pair<size_t, size_t>>> Pattern::matches(std::string_view
   return found;
 }
 
-Result<std::string> Pattern::replace_all(std::string_view text, const std::string& content) const {
+Result<std::string> Pattern::replace_all(std::string_view text, const std::string& content,
+                                         size_t most) const {
   LW_ASSIGN(const auto found, matches(text));
+  size_t bytes = text.size() + found.size() * content.size();
+  for (const auto& [begin, end] : found) bytes -= end - begin;
+  if (bytes > most) {
+    return fail(ErrorCode::kUnsupported,
+                fmt::format("tokenizer: expected replacements to make at most {} bytes of a text, got {}",
+                            most, bytes));
+  }
   std::string out;
   size_t at = 0;
   for (const auto& [begin, end] : found) {

@@ -18,7 +18,8 @@ using Json = nlohmann::json;
 class Normalizer {
  public:
   virtual ~Normalizer() = default;
-  virtual Result<std::string> normalize(std::string text) const = 0;
+  // kUnsupported over `most` bytes: a few replacements one after the other can make a text of any size.
+  virtual Result<std::string> normalize(std::string text, size_t most) const = 0;
 };
 
 // A text into the parts that the model sees one by one. `first` tells whether the part begins the whole text.
@@ -50,7 +51,8 @@ class Pattern {
   static Result<Pattern> parse(const Json& json, const std::string& where);
   // Non-overlapping matches from left to right, as [begin, end) bytes.
   Result<std::vector<std::pair<size_t, size_t>>> matches(std::string_view text) const;
-  Result<std::string> replace_all(std::string_view text, const std::string& content) const;
+  // kUnsupported where that is longer than `most` bytes.
+  Result<std::string> replace_all(std::string_view text, const std::string& content, size_t most) const;
 
  private:
   std::string text_;

@@ -29,13 +29,16 @@ class FuseDecoder : public Decoder {
   }
 };
 
+// What a chain of replacements may make of one token: they can double it each time.
+constexpr size_t kLongestToken = size_t{1} << 20;
+
 class ReplaceDecoder : public Decoder {
  public:
   ReplaceDecoder(Pattern pattern, std::string content)
       : pattern_(std::move(pattern)), content_(std::move(content)) {}
   Texts decode(Texts tokens) const override {
     for (std::string& token : tokens) {
-      if (auto replaced = pattern_.replace_all(token, content_)) token = std::move(*replaced);
+      if (auto replaced = pattern_.replace_all(token, content_, kLongestToken)) token = std::move(*replaced);
     }
     return tokens;
   }

@@ -10,6 +10,8 @@
 namespace liveweight {
 namespace {
 
+constexpr size_t kLongestText = size_t{64} << 20;  // that a normalizer may make of a shorter one
+
 class JsonTokenizer : public Tokenizer {
  public:
   static Result<std::shared_ptr<const Tokenizer>> parse(const Json& json) {
@@ -59,7 +61,8 @@ class JsonTokenizer : public Tokenizer {
  private:
   Status encode_text(std::string text, bool first, std::vector<int32_t>& ids) const {
     if (normalizer_) {
-      LW_ASSIGN(text, normalizer_->normalize(std::move(text)));
+      const size_t most = std::max(kLongestText, 8 * text.size());
+      LW_ASSIGN(text, normalizer_->normalize(std::move(text), most));
     }
     for (const AddedTokens::Piece& piece : added_.split(text, true)) {
       if (piece.id >= 0) {

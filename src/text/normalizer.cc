@@ -12,9 +12,9 @@ namespace {
 class SequenceNormalizer : public Normalizer {
  public:
   explicit SequenceNormalizer(std::vector<std::unique_ptr<Normalizer>> steps) : steps_(std::move(steps)) {}
-  Result<std::string> normalize(std::string text) const override {
+  Result<std::string> normalize(std::string text, size_t most) const override {
     for (const auto& step : steps_) {
-      LW_ASSIGN(text, step->normalize(std::move(text)));
+      LW_ASSIGN(text, step->normalize(std::move(text), most));
     }
     return text;
   }
@@ -26,7 +26,7 @@ class SequenceNormalizer : public Normalizer {
 class PrependNormalizer : public Normalizer {
  public:
   explicit PrependNormalizer(std::string prefix) : prefix_(std::move(prefix)) {}
-  Result<std::string> normalize(std::string text) const override {
+  Result<std::string> normalize(std::string text, size_t) const override {
     return text.empty() ? text : prefix_ + text;
   }
 
@@ -38,8 +38,8 @@ class ReplaceNormalizer : public Normalizer {
  public:
   ReplaceNormalizer(Pattern pattern, std::string content)
       : pattern_(std::move(pattern)), content_(std::move(content)) {}
-  Result<std::string> normalize(std::string text) const override {
-    return pattern_.replace_all(text, content_);
+  Result<std::string> normalize(std::string text, size_t most) const override {
+    return pattern_.replace_all(text, content_, most);
   }
 
  private:
@@ -51,7 +51,7 @@ class UnicodeNormalizer : public Normalizer {
  public:
   explicit UnicodeNormalizer(int options)
       : options_(static_cast<utf8proc_option_t>(options | UTF8PROC_STABLE)) {}
-  Result<std::string> normalize(std::string text) const override {
+  Result<std::string> normalize(std::string text, size_t) const override {
     utf8proc_uint8_t* mapped = nullptr;
     const auto length = utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()),
                                      static_cast<utf8proc_ssize_t>(text.size()), &mapped, options_);
@@ -67,7 +67,7 @@ class UnicodeNormalizer : public Normalizer {
 
 class LowercaseNormalizer : public Normalizer {
  public:
-  Result<std::string> normalize(std::string text) const override {
+  Result<std::string> normalize(std::string text, size_t) const override {
     std::string out;
     for (size_t at = 0; at < text.size(); at += character_length(text, at)) {
       const char32_t c = character_at(text, at);
@@ -84,7 +84,7 @@ class LowercaseNormalizer : public Normalizer {
 class StripNormalizer : public Normalizer {
  public:
   StripNormalizer(bool left, bool right) : left_(left), right_(right) {}
-  Result<std::string> normalize(std::string text) const override {
+  Result<std::string> normalize(std::string text, size_t) const override {
     size_t begin = 0, end = 0;
     while (left_ && begin < text.size() && is_whitespace(character_at(text, begin)))
       begin += character_length(text, begin);

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "liveweight/checkpoint.h"
+#include "text/json_tokenizer.h"
 #include "text/sentencepiece.h"
 
 namespace liveweight {
@@ -121,6 +122,19 @@ TEST(TokenizerErrors, AByteFallbackNeedsAPieceForEveryByte) {
   const auto tokenizer = parse_sentencepiece(letter + byte + byte_fallback, true, true);
   ASSERT_FALSE(tokenizer);
   EXPECT_NE(tokenizer.error().message.find("byte_fallback"), std::string::npos) << tokenizer.error().message;
+}
+
+TEST(JsonTokenizer, RefusesTextsThatItsReplacementsDoubleAgainAndAgain) {
+  const std::string twice = R"({"type": "Replace", "pattern": {"String": "a"}, "content": "aa"})";
+  std::string steps = twice;
+  for (int i = 1; i < 40; ++i) steps += "," + twice;
+  const auto tokenizer = parse_tokenizer_json(R"({"model": {"vocab": {"a": 0}, "merges": [], "type": "BPE"},
+ "normalizer": {"type": "Sequence", "normalizers": [)" +
+                                              steps + "]}}");
+  ASSERT_TRUE(tokenizer) << tokenizer.error().message;
+  const auto ids = (*tokenizer)->encode("a");
+  ASSERT_FALSE(ids);
+  EXPECT_EQ(ids.error().code, ErrorCode::kUnsupported);
 }
 
 TEST(TokenizerSpeed, AMegabyteOfOneLetterEncodes) {
