@@ -29,6 +29,13 @@ void* allocate(size_t bytes, size_t alignment) {
 void* operator new(size_t bytes) {
   return allocate(bytes, alignof(std::max_align_t));
 }
+void* operator new(size_t bytes, const std::nothrow_t&) noexcept {
+  try {
+    return allocate(bytes, alignof(std::max_align_t));
+  } catch (const std::bad_alloc&) {
+    return nullptr;
+  }
+}
 void* operator new(size_t bytes, std::align_val_t alignment) {
   return allocate(bytes, static_cast<size_t>(alignment));
 }
