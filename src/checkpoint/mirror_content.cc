@@ -1,5 +1,5 @@
-#include "base/seam.h"
 #include "checkpoint/mirror_content.h"
+#include "base/seam.h"
 
 #include <fmt/format.h>
 
