@@ -7,35 +7,21 @@
 namespace liveweight::bench {
 
 SoakTraffic::SoakTraffic(const SoakVersions& versions, StepThread& steps, int clients)
-    : versions_(versions), steps_(steps) {
-  for (int i = 0; i < clients; ++i) threads_.emplace_back([this] { run(); });
-}
-
-SoakTraffic::~SoakTraffic() {
-  stop();
-}
-
-void SoakTraffic::stop() {
-  stopping_ = true;
-  for (std::thread& thread : threads_) thread.join();
-  threads_.clear();
-}
+    : versions_(versions), steps_(steps), threads_(clients, [this](size_t number) { return ask(number); }) {}
 
 std::string SoakTraffic::fault() const {
   std::lock_guard lock(mutex_);
   return fault_;
 }
 
-void SoakTraffic::run() {
-  while (!stopping_) {
-    const size_t request = next_++ % versions_.requests().size();
-    const Result<Completion> completion = steps_.ask(versions_.requests()[request]);
-    const std::string fault = completion ? compare(request, *completion) : completion.error().message;
-    if (fault.empty()) continue;
-    std::lock_guard lock(mutex_);
-    if (fault_.empty()) fault_ = fmt::format("request {}: {}", request, fault);
-    return;
-  }
+bool SoakTraffic::ask(size_t number) {
+  const size_t request = number % versions_.requests().size();
+  const Result<Completion> completion = steps_.ask(versions_.requests()[request]);
+  const std::string fault = completion ? compare(request, *completion) : completion.error().message;
+  if (fault.empty()) return true;
+  std::lock_guard lock(mutex_);
+  if (fault_.empty()) fault_ = fmt::format("request {}: {}", request, fault);
+  return false;
 }
 
 std::string SoakTraffic::compare(size_t request, const Completion& completion) {

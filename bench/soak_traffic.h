@@ -6,9 +6,8 @@
 #include <cstdint>
 #include <mutex>
 #include <string>
-#include <thread>
-#include <vector>
 
+#include "base/repeating_threads.h"
 #include "bench/soak_versions.h"
 #include "infer/step_thread.h"
 
@@ -17,10 +16,9 @@ namespace liveweight::bench {
 class SoakTraffic {
  public:
   SoakTraffic(const SoakVersions& versions, StepThread& steps, int clients);
-  ~SoakTraffic();
 
   // Waits for the answers that are due. Safe to call again.
-  void stop();
+  void stop() { threads_.stop(); }
 
   int64_t requests() const { return requests_; }
   int64_t tokens() const { return tokens_; }
@@ -30,19 +28,17 @@ class SoakTraffic {
   std::string fault() const;
 
  private:
-  void run();
+  bool ask(size_t number);
   // Tokens and log-probabilities of the first version that it saw have the bits of that version's cold load:
   // of later ones they depend on the moment, as keys and values of earlier ones stay.
   std::string compare(size_t request, const Completion& completion);
 
   const SoakVersions& versions_;
   StepThread& steps_;
-  std::atomic<bool> stopping_{false};
-  std::atomic<size_t> next_{0};
   std::atomic<int64_t> requests_{0}, tokens_{0}, compared_{0}, spanning_{0};
   mutable std::mutex mutex_;
   std::string fault_;
-  std::vector<std::thread> threads_;
+  RepeatingThreads threads_;  // last: they use all of the above
 };
 
 }  // namespace liveweight::bench

@@ -70,12 +70,8 @@ void Sequence::put_run() {
   const int64_t size = element_count(from.tensors.at(name).shape);
   const auto first = input_.ConsumeIntegralInRange<int64_t>(0, size - 1),
              count = input_.ConsumeIntegralInRange<int64_t>(1, size - first);
-  const int64_t each = bits_of(from.tensors.at(name).dtype) / 8;
-  const std::vector<std::byte> bytes(from.view(name).data + first * each,
-                                     from.view(name).data + (first + count) * each);
-  put(name, from, run_of(first, count), false, [&] {
-    return update_->put_flat(name, {from.view(name).dtype, {count}, bytes.data(), bytes.size()}, first);
-  });
+  put(name, from, run_of(first, count), false,
+      [&] { return testing::put_run(*update_, name, from.view(name), first, count); });
 }
 
 void Sequence::put_region() {
@@ -89,18 +85,12 @@ void Sequence::put_region() {
   }
   const int64_t cols = shape.size() == 2 ? shape[1] : 1, col = shape.size() == 2 ? region.start[1] : 0;
   const int64_t width = shape.size() == 2 ? region.extent[1] : 1;
-  const int64_t each = bits_of(from.tensors.at(name).dtype) / 8;
   std::vector<int64_t> elements;
-  std::vector<std::byte> bytes;
   for (int64_t row = region.start[0]; row < region.start[0] + region.extent[0]; ++row) {
-    for (int64_t i = row * cols + col; i < row * cols + col + width; ++i) {
-      elements.push_back(i);
-      bytes.insert(bytes.end(), from.view(name).data + i * each, from.view(name).data + (i + 1) * each);
-    }
+    for (int64_t i = row * cols + col; i < row * cols + col + width; ++i) elements.push_back(i);
   }
-  put(name, from, elements, false, [&] {
-    return update_->put(name, {from.view(name).dtype, region.extent, bytes.data(), bytes.size()}, region);
-  });
+  put(name, from, elements, false,
+      [&] { return testing::put_region(*update_, name, from.view(name), region); });
 }
 
 }  // namespace liveweight::fuzz

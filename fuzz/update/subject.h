@@ -5,8 +5,8 @@
 
 #include "base/hash.h"
 #include "fuzz/input.h"
+#include "live/delivery.h"
 #include "live/delta_fixture.h"
-#include "live/random_model.h"
 
 namespace liveweight::fuzz {
 
@@ -40,7 +40,6 @@ struct Content {
       content.versions.push_back(version == 0 ? content.model.weights(random)
                                               : testing::changed(random, content.versions.back()));
       const auto directory = scratch.path() / fmt::format("{}-{}", config, version);
-      std::filesystem::create_directories(directory);
       content.checkpoints.push_back(testing::write_checkpoint(directory, content.versions.back()));
     }
     return content;

@@ -55,8 +55,7 @@ Result<Index> parse_index(const std::filesystem::path& path, const std::string& 
     }
     return true;
   };
-  const nlohmann::json json =
-      nests_too_deep(text) ? nlohmann::json() : nlohmann::json::parse(text, watch, false);
+  const auto json = parse_shallow<nlohmann::json>(text, watch);
   if (!json.is_object()) return bad(path, "expected a JSON object");
   if (!duplicate.empty()) return bad(path, fmt::format("{} is there twice", duplicate), {duplicate});
   const auto map = json.find("weight_map");

@@ -22,10 +22,15 @@ tl::unexpected<Error> io_error(const std::filesystem::path& path, const char* ve
               {path.string()});
 }
 
-Result<FileDescriptor> open_regular_file(const std::filesystem::path& path, int flags) {
+Result<FileDescriptor> open_file(const std::filesystem::path& path, int flags, const char* verb) {
   LW_TRY(reach(Step::kOpen));
-  FileDescriptor descriptor(open(path.c_str(), flags | O_CLOEXEC | O_NONBLOCK));
-  if (descriptor.get() < 0) return io_error(path, "open");
+  FileDescriptor descriptor(open(path.c_str(), flags | O_CLOEXEC, 0644));
+  if (descriptor.get() < 0) return io_error(path, verb);
+  return descriptor;
+}
+
+Result<FileDescriptor> open_regular_file(const std::filesystem::path& path, int flags) {
+  LW_ASSIGN(FileDescriptor descriptor, open_file(path, flags | O_NONBLOCK));
   struct stat status {};
   if (fstat(descriptor.get(), &status) != 0) return io_error(path, "stat");
   if (S_ISREG(status.st_mode)) return descriptor;

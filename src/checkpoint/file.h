@@ -30,6 +30,9 @@ class FileDescriptor {
 // "path: cannot VERB it: No such file or directory", from errno.
 tl::unexpected<Error> io_error(const std::filesystem::path& path, const char* verb);
 
+// `verb` is for the error.
+Result<FileDescriptor> open_file(const std::filesystem::path& path, int flags, const char* verb = "open");
+
 // kIo where it is not a regular file. `flags`: O_RDONLY, O_WRONLY or O_RDWR.
 Result<FileDescriptor> open_regular_file(const std::filesystem::path& path, int flags = O_RDONLY);
 

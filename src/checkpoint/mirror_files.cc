@@ -32,9 +32,7 @@ uint64_t number_of(const std::string& text) {
 }  // namespace
 
 Result<FileLock> FileLock::take(const std::filesystem::path& path, Kind kind) {
-  LW_TRY(reach(Step::kOpen));
-  FileDescriptor file(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644));
-  if (file.get() < 0) return io_error(path, "open");
+  LW_ASSIGN(FileDescriptor file, open_file(path, O_RDWR | O_CREAT));
   while (flock(file.get(), kind == Kind::kShared ? LOCK_SH : LOCK_EX) != 0) {
     if (errno != EINTR) return io_error(path, "lock");
   }

@@ -17,8 +17,7 @@ std::filesystem::path without_slash(const std::filesystem::path& path) {
 
 // Names in a directory are on disk once the directory is.
 Status sync_directory(const std::filesystem::path& path) {
-  const FileDescriptor descriptor(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (descriptor.get() < 0) return io_error(path, "open");
+  LW_ASSIGN(const FileDescriptor descriptor, open_file(path, O_RDONLY | O_DIRECTORY));
   return sync_file(descriptor, path);
 }
 

@@ -38,9 +38,7 @@ ReplacementFile::~ReplacementFile() {
 }
 
 Status ReplacementFile::create() {
-  LW_TRY(reach(Step::kOpen));
-  descriptor_ = FileDescriptor(open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
-  if (descriptor_.get() < 0) return io_error(temporary_, "create");
+  LW_ASSIGN(descriptor_, open_file(temporary_, O_WRONLY | O_CREAT | O_TRUNC, "create"));
   return {};
 }
 

@@ -119,13 +119,7 @@ TEST_F(Allocations, ThatFailLeaveTheModelAsItWasAndTheNextGoodUpdateWorks) {
     for (int i = 0; i < 3; ++i) {
       next = changed(random, fleet.current);
       const auto deltas = deltas_between(fleet.current, next);
-      const auto work = [&]() -> Result<UpdateReport> {
-        UpdateOptions options;
-        options.deltas = true;
-        LW_ASSIGN(Update update, live.begin_update(options));
-        LW_TRY(put_deltas(update, deltas));
-        return update.commit();
-      };
+      const auto work = [&] { return commit_deltas(live, deltas); };
       starve(random, fleet, work, next, 40 + static_cast<int64_t>(deltas.size()) * 30);
       ASSERT_FALSE(has_failed());
     }

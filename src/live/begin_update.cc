@@ -55,6 +55,14 @@ Status settle_version(Mirror& mirror, uint64_t sequence) {
   return mirror.settle();
 }
 
+// What failed to be taken back is; what is still to be put into it is, but the version that others are on the
+// way to.
+Status bring_mirror_up(LiveModel::Implementation& model) {
+  if (model.mirror_to_revert) model.revert_mirror(*model.mirror_to_revert);
+  if (model.mirror_sequence != model.mirror->sequence()) return {};
+  return settle_version(*model.mirror, *model.mirror_sequence);
+}
+
 Result<std::shared_ptr<Update::Implementation>> open_update(LiveModel::Implementation& model,
                                                             UpdateOptions options) {
   std::lock_guard lock(model.mutex);
@@ -81,13 +89,7 @@ Result<std::shared_ptr<Update::Implementation>> open_update(LiveModel::Implement
       model.lags[p].forget();
     }
   }
-  if (update->options.deltas && model.mirror && model.mirror_to_revert) {
-    model.revert_mirror(*model.mirror_to_revert);
-  }
-  // What is still to be put into the mirror is: but the version that others are on the way to.
-  if (update->options.deltas && model.mirror && model.mirror_sequence == model.mirror->sequence()) {
-    LW_TRY(settle_version(*model.mirror, *model.mirror_sequence));
-  }
+  if (update->options.deltas && model.mirror) LW_TRY(bring_mirror_up(model));
   update->staging = std::make_unique<Staging>(
       model.tables(), [&model](int32_t p) { return model.next_slot(p); },
       update->options.staging_budget_bytes);

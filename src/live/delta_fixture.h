@@ -83,13 +83,24 @@ inline Status put_deltas(Update& update, const std::vector<TensorDelta>& deltas)
   return {};
 }
 
+inline Result<UpdateReport> commit_deltas(LiveModel& live, const std::vector<TensorDelta>& deltas,
+                                          UpdateOptions options = {}) {
+  options.deltas = true;
+  LW_ASSIGN(Update update, live.begin_update(std::move(options)));
+  LW_TRY(put_deltas(update, deltas));
+  return update.commit();
+}
+
 inline Result<UpdateReport> put_changes(LiveModel& live, const Weights& old, const Weights& updated,
                                         UpdateOptions options = {}) {
-  options.deltas = true;
-  auto update = live.begin_update(std::move(options));
-  if (!update) return tl::unexpected(update.error());
-  LW_TRY(put_deltas(*update, deltas_between(old, updated)));
-  return update->commit();
+  return commit_deltas(live, deltas_between(old, updated), std::move(options));
+}
+
+inline void expect_holds(const Mirror& mirror, const Weights& weights) {
+  for (const auto& [name, entry] : weights.tensors) {
+    const TensorView there = mirror.find(name);
+    ASSERT_EQ(std::memcmp(there.data, entry.bytes.data(), entry.bytes.size()), 0) << name;
+  }
 }
 
 inline Checkpoint write_checkpoint(const std::filesystem::path& directory, const Weights& weights) {

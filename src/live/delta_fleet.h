@@ -65,10 +65,7 @@ struct Fleet {
   void expect_mirrored(Mirror& mirror) const {
     if (mirror.unsettled()) return;
     ASSERT_TRUE(mirror.verify());
-    for (const auto& [name, entry] : current.tensors) {
-      const TensorView there = mirror.find(name);
-      ASSERT_EQ(std::memcmp(there.data, entry.bytes.data(), entry.bytes.size()), 0) << name;
-    }
+    expect_holds(mirror, current);
   }
 
   RandomModel model;

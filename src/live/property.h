@@ -38,19 +38,20 @@ struct Draws {
   }
 };
 
+// What the case that is running has failed with so far; null where none runs.
+inline ::testing::TestPartResultArray*& failures_of_case() {
+  static ::testing::TestPartResultArray* failures = nullptr;
+  return failures;
+}
+
 inline int64_t between(Random& random, int64_t low, int64_t high) {
-  return Draws::current().take(low, high, std::uniform_int_distribution<int64_t>(low, high)(random));
+  const int64_t drawn = std::uniform_int_distribution<int64_t>(low, high)(random);
+  return failures_of_case() ? Draws::current().take(low, high, drawn) : drawn;
 }
 
 inline uint64_t environment_number(const char* name, uint64_t fallback) {
   const char* text = std::getenv(name);
   return text ? std::strtoull(text, nullptr, 10) : fallback;
-}
-
-// What the case that is running has failed with so far.
-inline ::testing::TestPartResultArray*& failures_of_case() {
-  static ::testing::TestPartResultArray* failures = nullptr;
-  return failures;
 }
 
 inline bool has_failed() {

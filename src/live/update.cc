@@ -88,34 +88,23 @@ Status Update::Implementation::take_pieces(const std::string& name, bool borrowe
     } else if (borrowed) {
       staging->borrow(index, piece);
     } else {
-      LW_TRY(fence_in_place());
+      if (model.plan->mode() == CommitMode::kInPlace) LW_TRY(shut_fence(true));
       LW_TRY(staging->put(index, piece));
     }
   }
   return {};
 }
 
-Status Update::Implementation::fence_in_place() {
-  if (model.plan->mode() != CommitMode::kInPlace) return {};
+Status Update::Implementation::shut_fence(bool overwrites) {
   std::lock_guard lock(fence_mutex);
   if (fenced) return {};
-  LW_TRY(shut_fence_locked());
-  // From here on the current version is being overwritten: whoever comes next must find none.
-  model.versions.publish(nullptr);
-  return {};
-}
-
-Status Update::Implementation::shut_fence() {
-  std::lock_guard lock(fence_mutex);
-  return fenced ? Status{} : shut_fence_locked();
-}
-
-Status Update::Implementation::shut_fence_locked() {
   if (!model.versions.shut_gate(options.reader_timeout)) {
     return fail(ErrorCode::kBusy, "readers did not let go of the current version in time");
   }
   fence_start = Clock::now();
   fenced = true;
+  // From here on the current version is being overwritten: whoever comes next must find none.
+  if (overwrites) model.versions.publish(nullptr);
   return {};
 }
 
@@ -250,7 +239,7 @@ Status Update::Implementation::commit_flip() {
 
 Status Update::Implementation::commit_fenced() {
   const bool in_place = model.plan->mode() == CommitMode::kInPlace;
-  LW_TRY(shut_fence());
+  LW_TRY(shut_fence(false));
   std::vector<const std::byte*> slots;
   for (int32_t p = 0; p < static_cast<int32_t>(model.offsets.size()); ++p) slots.push_back(model.slot(p, 0));
   Snapshot::State& next = fill_next_table(std::move(slots));

@@ -56,9 +56,8 @@ struct Update::Implementation {
   // Before the first write to the parameters of a source: their next slots hold the current version where
   // deltas may come.
   void touch(int32_t source, bool changes_only);
-  Status fence_in_place();
-  Status shut_fence();
-  Status shut_fence_locked();  // holding `fence_mutex`
+  // Once; `overwrites`: the current version is none from here on.
+  Status shut_fence(bool overwrites);
   void open_fence();
   Status stage_now();
   Status stage_all();

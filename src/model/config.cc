@@ -17,7 +17,7 @@ constexpr int64_t kMostLayers = 10'000;
 constexpr int64_t kMostExpertsInAll = 1 << 20;
 
 Result<nlohmann::json> parse_object(std::string_view text, const char* file) {
-  nlohmann::json json = nests_too_deep(text) ? nlohmann::json() : nlohmann::json::parse(text, nullptr, false);
+  auto json = parse_shallow<nlohmann::json>(text);
   if (json.is_object()) return json;
   return fail(ErrorCode::kBadCheckpoint, fmt::format("{}: expected a JSON object, got something else", file),
               {file});

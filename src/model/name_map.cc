@@ -53,8 +53,7 @@ Result<NameMap> NameMap::parse(std::string_view text) {
     return fail(ErrorCode::kInvalidArgument,
                 "name map: expected a list of [regular expression, replacement]" + what);
   };
-  const nlohmann::json json =
-      nests_too_deep(text) ? nlohmann::json() : nlohmann::json::parse(text, nullptr, false);
+  const auto json = parse_shallow<nlohmann::json>(text);
   if (!json.is_array()) return bad("");
   NameMap map;
   for (size_t i = 0; i < json.size(); ++i) {

@@ -89,7 +89,7 @@ class JsonTokenizer : public Tokenizer {
 }  // namespace
 
 Result<std::shared_ptr<const Tokenizer>> parse_tokenizer_json(std::string_view text) {
-  const Json json = nests_too_deep(text) ? Json() : Json::parse(text, nullptr, false);
+  const Json json = parse_shallow<Json>(text);
   if (!json.is_object()) return bad_tokenizer("expected a JSON object");
   return JsonTokenizer::parse(json);
 }
