@@ -93,11 +93,15 @@ class BoxQuantizer {
   Fault copy_rows() const {
     for (int64_t row = box_.row; row < box_.row + box_.rows; ++row) {
       LargestMagnitude<S> largest;
-      largest.add(at(row, box_.col), box_.cols);
+      if (keeps(row)) {
+        auto* to = reinterpret_cast<Bits*>(data_row(row)) + (kept_begin_ - format_.source_col);
+        largest.add(at(row, box_.col), kept_begin_ - box_.col);
+        largest.add_copied(at(row, kept_begin_), kept_end_ - kept_begin_, to);
+        largest.add(at(row, kept_end_), box_.col + box_.cols - kept_end_);
+      } else {
+        largest.add(at(row, box_.col), box_.cols);
+      }
       if (!is_finite<S>(largest.get())) return oracle(row, 1, box_.col, box_.cols);
-      if (!keeps(row)) continue;
-      std::memcpy(data_row(row) + (kept_begin_ - format_.source_col) * sizeof(Bits), at(row, kept_begin_),
-                  static_cast<size_t>(kept_end_ - kept_begin_) * sizeof(Bits));
     }
     return std::nullopt;
   }
@@ -143,7 +147,7 @@ class BoxQuantizer {
     if (!keeps(row)) return std::nullopt;
     widen(count);
     if (!maker_.make(batch_, count)) return oracle(row, 1, col, count * size);
-    store_unit_scales(region_, row, col, batch_.scale, batch_.zero, count);
+    store_group_scales(row, col, count);
     const bool offset = rule_.form == ScaleForm::kRange;
     const Factors range{0, 0, offset ? 0.0f : rule_.lowest, offset ? 15.0f : rule_.highest};
     HWY_ALIGN uint8_t codes[kBatch * kLargestGroup];
@@ -152,6 +156,26 @@ class BoxQuantizer {
     stream_bytes(codes, reinterpret_cast<uint8_t*>(data_row(row) + (col - format_.source_col) * bits / 8),
                  count * size * bits / 8);
     return std::nullopt;
+  }
+
+  // Scales of the source's dtype are rounded to it already: their bits are all there is to store.
+  void store_group_scales(int64_t row, int64_t col, int64_t count) const {
+    if constexpr (sizeof(Bits) == 2) {
+      if (format_.scale.dtype == box_.dtype && format_.zero_point.bytes == 0) {
+        HWY_ALIGN Bits bits[kBatch];
+        const hn::Rebind<Bits, IntTag> d;
+        for (int64_t i = 0; i < count; i += kLanes) {
+          hn::Store(hn::DemoteTo(d, S::bits_of(hn::Load(FloatTag(), batch_.scale + i))), d, bits + i);
+        }
+        std::byte* to =
+            region_.slot +
+            row_offset(format_.scale, region_.matrix, scale_row_of(format_, region_.segment, row)) +
+            scale_col_of(format_, col) * static_cast<int64_t>(sizeof(Bits));
+        std::memcpy(to, bits, static_cast<size_t>(count) * sizeof(Bits));
+        return;
+      }
+    }
+    store_unit_scales(region_, row, col, batch_.scale, batch_.zero, count);
   }
 
   // Up to kBatch units of `size` columns, side by side.

@@ -10,6 +10,7 @@
 #include <type_traits>
 
 #include "quantize/encode-inl.h"
+#include "quantize/group_thresholds-inl.h"
 #include "quantize/mantissa_table-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -75,9 +76,25 @@ void encode_run(const void* from, int64_t count, const UnitCoder& unit, uint8_t*
 }
 
 template <class S, class Codes, Encoding kEncoding, bool kZeroPoint>
+inline constexpr bool kCompared = sizeof(typename S::Bits) == 2 &&
+                                  std::is_same_v<Codes, Int4Codes<8>>&& kEncoding == Encoding::kDivideRounded
+                                  && !kZeroPoint;
+
+template <class S, class Codes, Encoding kEncoding, bool kZeroPoint>
 void encode_groups(const void* from, int64_t groups, int64_t size, const float* factor, const float* offset,
                    Factors range, uint8_t* to, int64_t ahead) {
   const auto* elements = static_cast<const typename S::Bits*>(from);
+  if constexpr (kCompared<S, Codes, kEncoding, kZeroPoint>) {
+    const GroupThresholds<S> thresholds(factor, groups, range.lowest);
+    constexpr int64_t kStep = GroupThresholds<S>::kStep;
+    for (int64_t i = 0; i < groups; ++i) {
+      for (int64_t at = 0; at < size; at += kStep, elements += kStep, to += kStep / 2) {
+        if (ahead) __builtin_prefetch(reinterpret_cast<const char*>(elements) + ahead, 0, 2);
+        thresholds.encode(elements, i, to);
+      }
+    }
+    return;
+  }
   for (int64_t i = 0; i < groups; ++i, elements += size, to += size * Codes::kBits / 8) {
     range.factor = factor[i];
     range.offset = offset[i];

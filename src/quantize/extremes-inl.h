@@ -8,6 +8,7 @@
 #endif
 
 #include <algorithm>
+#include <cstring>
 #include <limits>
 
 #include "quantize/source-inl.h"
@@ -59,6 +60,23 @@ class LargestMagnitude {
       first_ = hn::Max(first_, hn::And(mask, hn::LoadU(d, from + i)));
     }
     for (; i < count; ++i) rest_ = std::max<Bits>(rest_, from[i] & kMagnitude<S>);
+  }
+
+  // And copies them, past the caches where `to` is aligned.
+  HWY_INLINE void add_copied(const Bits* from, int64_t count, Bits* to) {
+    const Tag d;
+    const auto mask = hn::Set(d, kMagnitude<S>);
+    int64_t i = 0;
+    if (reinterpret_cast<uintptr_t>(to) % (kStep * sizeof(Bits)) == 0) {
+      for (; i + kStep <= count; i += kStep) {
+        const auto bits = hn::LoadU(d, from + i);
+        first_ = hn::Max(first_, hn::And(mask, bits));
+        hn::Stream(bits, d, to + i);
+      }
+    }
+    if (i == count) return;
+    add(from + i, count - i);
+    std::memcpy(to + i, from + i, static_cast<size_t>(count - i) * sizeof(Bits));
   }
 
   HWY_INLINE Bits get() const {

@@ -23,10 +23,12 @@ using WordTag = hn::RebindToUnsigned<FloatTag>;
 inline constexpr int64_t kLanes = hn::MaxLanes(FloatTag());
 
 // `Bits` is an element as a signed integer. Without its sign bit it grows with the magnitude, and from
-// kInfinity on the element is not finite. `rounded` is round_to (tensor/codec.h) on every lane.
+// kInfinity on the element is not finite. `rounded` is round_to (tensor/codec.h) on every lane, and `bits_of`
+// the Bits of what is rounded already.
 struct BF16Source {
   using Bits = int16_t;
   static constexpr Bits kInfinity = 0x7f80;
+  static constexpr int kMantissaBits = 7;
 
   static HWY_INLINE FloatVector load(const Bits* from) {
     const hn::Rebind<uint16_t, FloatTag> half;
@@ -41,11 +43,16 @@ struct BF16Source {
     const auto sum = hn::Add(hn::Add(bits, hn::Set(d, 0x7fffu)), odd);
     return hn::BitCast(FloatTag(), hn::And(sum, hn::Set(d, 0xffff0000u)));
   }
+
+  static HWY_INLINE hn::Vec<IntTag> bits_of(FloatVector x) {
+    return hn::ShiftRight<16>(hn::BitCast(IntTag(), x));
+  }
 };
 
 struct F16Source {
   using Bits = int16_t;
   static constexpr Bits kInfinity = 0x7c00;
+  static constexpr int kMantissaBits = 10;
   using Half = hn::Rebind<hwy::float16_t, FloatTag>;
 
   static HWY_INLINE FloatVector load(const Bits* from) {
@@ -56,6 +63,10 @@ struct F16Source {
 
   static HWY_INLINE FloatVector rounded(FloatVector x) {
     return hn::PromoteTo(FloatTag(), hn::DemoteTo(Half(), x));
+  }
+
+  static HWY_INLINE hn::Vec<IntTag> bits_of(FloatVector x) {
+    return hn::PromoteTo(IntTag(), hn::BitCast(hn::Rebind<int16_t, IntTag>(), hn::DemoteTo(Half(), x)));
   }
 };
 
