@@ -165,6 +165,20 @@ TEST_F(MirrorTest, TakesBackOnlyItsLastChange) {
   EXPECT_TRUE(holds(*mirror, next));
 }
 
+TEST_F(MirrorTest, StaysAsItIsWhereTheCheckpointThatItShouldHoldChangedMeanwhile) {
+  const auto mirror = filled();
+  const Values old = values_;
+  const Checkpoint source = checkpoint();
+  values_ = changed(values_).first;
+  checkpoint();
+  const Status replaced = mirror->replace(source, same_name, "1");
+  ASSERT_FALSE(replaced);
+  EXPECT_THAT(replaced.error().message,
+              HasSubstr("model.safetensors: the file changed while it was being read"));
+  EXPECT_EQ(mirror->version(), "0");
+  EXPECT_TRUE(holds(*open(), old));
+}
+
 TEST_F(MirrorTest, LeavesADirectoryThatIsNotItsOwn) {
   fs::create_directories(root_ / "photos");
   std::ofstream(root_ / "photos/cat.jpg") << "cat";
