@@ -70,7 +70,9 @@ struct DeltaReport {
 
 // One update that brings what the delta changes; all it names must be tensors of the model. `version` is that
 // of the current weights (empty: not known): kStaleVersion where the delta applies on another. The encodings
-// xor and overwrite need the mirror, whatever they change. The update's label is the delta's version.
+// xor and overwrite need the mirror, whatever they change. The update's label is the delta's version. The
+// delta's files must not change meanwhile (it sets options.verify_source), nor before the model has caught
+// up.
 Result<DeltaReport> reload_delta(LiveModel& model, const DeltaDirectory& delta, const std::string& version,
                                  const NameMap& names = {}, UpdateOptions options = {});
 

@@ -14,7 +14,16 @@ class DeltaLoad {
   DeltaLoad(LiveModel& model, const DeltaDirectory& delta, const NameMap& names)
       : model_(model), delta_(delta), names_(names), mirror_(model.mirror()) {}
 
+  // What is wrong with files that changed while they were read is that.
   Result<DeltaReport> run(UpdateOptions options) {
+    options.verify_source = [this] { return delta_.check_unchanged(); };
+    Result<DeltaReport> report = load(std::move(options));
+    if (!report) LW_TRY(delta_.check_unchanged());
+    return report;
+  }
+
+ private:
+  Result<DeltaReport> load(UpdateOptions options) {
     report_.base_version = delta_.base_version();
     report_.version = delta_.version();
     LW_TRY(collect_names(options));
@@ -28,7 +37,6 @@ class DeltaLoad {
     return report_;
   }
 
- private:
   Status collect_names(UpdateOptions& options) {
     for (const std::string& name : delta_.names()) {
       LW_ASSIGN(std::string canonical, names_.canonical(name));
