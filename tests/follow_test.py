@@ -83,6 +83,30 @@ class Follow(Versions):
         got = self.follow(mirror=mirror)
         self.assertEqual(got["digest"], self.cold(7))
 
+    def test_all_ranks_of_a_process_follow_on_one_mirror(self):
+        self.add_deltas(3)
+        for scheme in ("int8_per_channel", "fp8_per_block", "fp8_per_tensor"):
+            mirror = self.root / scheme
+            cold = [self.json_of("digest", step(n), "--quant", scheme, "--tp-size", 2)["model"] for n in range(1, 4)]
+            got = self.follow(scheme, **{"mirror": mirror, "tp-size": 2, "until": 2})
+            self.assertEqual([v["digest"] for v in got["versions"]], cold[:2], scheme)
+            got = self.follow(scheme, **{"mirror": mirror, "tp-size": 2})
+            self.assertTrue(got["started"].startswith("2 from"), got["started"])
+            self.assertEqual([v["digest"] for v in got["versions"]], cold[2:], scheme)
+
+    def test_ranks_of_two_processes_follow_on_one_mirror(self):
+        self.add_deltas(2)
+        for rank in 0, 1:
+            got = self.follow(**{"mirror": self.root / "mirror", "tp-size": 2, "tp-rank": rank})
+            cold = self.json_of("digest", step(2), "--quant", "fp8_per_channel", "--tp-size", 2, "--tp-rank", rank)
+            self.assertEqual(got["digest"], cold["model"])
+
+    def test_reload_takes_deltas_into_all_ranks(self):
+        self.add_deltas(2)
+        got = self.json_of("reload", step(0), self.versions / "weight_v000001", self.versions / "weight_v000002", step(3),
+                           "--quant", "int4_per_group", "--mirror", self.root / "mirror", "--tp-size", 2)
+        self.assertEqual([(v["equal"], v["addresses_unchanged"]) for v in got["reloads"]], [(True, True)] * 3)
+
     def test_a_gap_is_refused_by_name(self):
         self.add_delta(0, 1)
         self.add_delta(2, 3)

@@ -148,7 +148,12 @@ TEST_F(MirrorTest, TakesItsOwnLastChangeBackOnce) {
   const auto [next, deltas] = changed(values_);
   ASSERT_TRUE(mirror->record(deltas, "1", 1));
   ASSERT_TRUE(mirror->settle());
-  ASSERT_TRUE(mirror->revert(mirror->sequence()));
+  const uint64_t sequence = mirror->sequence();
+  ASSERT_TRUE(mirror->revert(sequence));
+  EXPECT_TRUE(mirror->has_reverted(sequence));
+  EXPECT_TRUE(holds(*mirror, values_));
+  EXPECT_TRUE(mirror->revert(sequence)) << "another rank asks for the same";
+  EXPECT_EQ(mirror->sequence(), sequence + 1);
   EXPECT_TRUE(holds(*mirror, values_));
   EXPECT_EQ(mirror->version(), "0");
   EXPECT_FALSE(mirror->revert(mirror->sequence()));

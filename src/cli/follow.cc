@@ -9,13 +9,13 @@
 #include "cli/live_versions.h"
 #include "cli/log.h"
 #include "cli/patience.h"
-#include "liveweight/digest.h"
 
 namespace liveweight::cli {
 namespace {
 
 struct FollowCommand {
   ModelOptions model;  // DIR is the directory of versions
+  TensorParallelOptions tensor_parallel;
   std::string mode = "flip";
   std::string mirror, until;
   double poll_seconds = 1;
@@ -50,12 +50,12 @@ class Follower {
       if (command_.once) break;
       wait();
     }
-    LW_ASSIGN(const ModelDigest digest, digest_of(live_->model()));
+    LW_ASSIGN(const Digest digest, live_->digest());
     out.json = {{"started", started_},
                 {"versions", versions},
                 {"version", live_->version()},
-                {"digest", digest.model.hex()}};
-    out.text = fmt::format("{}  at version {}, {} taken since {}\n", digest.model.hex(), live_->version(),
+                {"digest", digest.hex()}};
+    out.text = fmt::format("{}  at version {}, {} taken since {}\n", digest.hex(), live_->version(),
                            versions.size(), started_);
     return out;
   }
@@ -86,7 +86,7 @@ class Follower {
     directory_ = *std::move(opened);
     LW_ASSIGN(options_.quantization, command_.model.quantization(*directory_));
     options_.label = full.path.string();
-    live_.emplace(*directory_, options_, command_.mirror);
+    live_.emplace(*directory_, options_, command_.tensor_parallel, command_.mirror);
     std::shared_ptr<Mirror> mirror;
     if (!command_.mirror.empty()) {
       LW_ASSIGN(mirror, Mirror::open(command_.mirror));
@@ -122,18 +122,17 @@ class Follower {
 
   // None where it is not complete yet, and the model is as it was.
   Result<std::optional<Json>> take(const VersionDirectory& next) {
-    Result<Json> taken = live_->take(next.path);
+    Result<Json> taken = live_->take(next.path, next.version);
     if (!taken) {
       LW_TRY(patience_.bear(next.path.string(), std::move(taken).error()));
       return std::nullopt;
     }
     Json& entry = *taken;
-    live_->name_version(next.version);
     current_ = next.number;
     LW_TRY(live_->follow_up(entry));
-    LW_ASSIGN(const ModelDigest digest, digest_of(live_->model()));
+    LW_ASSIGN(const Digest digest, live_->digest());
     entry["name"] = next.version;
-    entry["digest"] = digest.model.hex();
+    entry["digest"] = digest.hex();
     log_line(LogLevel::kInfo, fmt::format("version {} from {}", next.version, next.path.string()));
     return std::move(entry);
   }
@@ -153,6 +152,7 @@ class Follower {
 Run add_follow(CLI::App& app) {
   auto command = std::make_shared<FollowCommand>();
   command->model.add_to(app);
+  command->tensor_parallel.add_to(app);
   app.add_option("--mode", command->mode, "flip or copy");
   app.add_option(
       "--mirror", command->mirror,

@@ -59,6 +59,10 @@ Status settle_version(Mirror& mirror, uint64_t sequence) {
 // way to.
 Status bring_mirror_up(LiveModel::Implementation& model) {
   if (model.mirror_to_revert) model.revert_mirror(*model.mirror_to_revert);
+  // Another rank noted an update there that did not come about.
+  if (model.mirror_sequence && model.mirror->has_reverted(*model.mirror_sequence + 1)) {
+    model.mirror_sequence = model.mirror->sequence();
+  }
   if (model.mirror_sequence != model.mirror->sequence()) return {};
   return settle_version(*model.mirror, *model.mirror_sequence);
 }

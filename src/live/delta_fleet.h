@@ -42,6 +42,14 @@ struct Fleet {
     mirror_can_go_back = false;
   }
 
+  // All ranks on the first one's.
+  void share_mirror() {
+    for (size_t rank = 1; rank < live.size(); ++rank) {
+      mirrors[rank] = mirrors[0];
+      ASSERT_TRUE(live[rank]->attach_mirror(mirrors[0]));
+    }
+  }
+
   void expect_cold(const std::string& what) const {
     const Digest cold = cold_digest(model, current, options);
     if (size == 1) {

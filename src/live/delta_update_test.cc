@@ -169,5 +169,38 @@ TEST(DeltaUpdate, EqualsAColdLoadWhereRanksShareOneMirrorOnDisk) {
   });
 }
 
+// Ranks of one process, which commit together: the mirror follows them, forth and back.
+TEST(DeltaUpdate, EqualsAColdLoadWhereRanksOfOneProcessShareTheMirrorAndGoBackTogether) {
+  for_each_seed(27, [&](Random& random, uint64_t seed) {
+    Fleet fleet(random, seed, 2, between(random, 0, 1) == 0);
+    SCOPED_TRACE(fmt::format("LIVEWEIGHT_TEST_SEED={}: {}", seed, fleet.model.text()));
+    for (const auto& rank : fleet.live) ASSERT_TRUE(rank->attach_mirror(fleet.mirrors[0]));
+    for (int step = 1; step <= 6 && !has_failed(); ++step) {
+      const Weights next = changed(random, fleet.current);
+      const auto deltas = deltas_between(fleet.current, next);
+      std::vector<Update> updates;
+      for (const auto& rank : fleet.live) {
+        UpdateOptions options;
+        options.deltas = true;
+        options.label = fmt::format("{}", step);
+        updates.push_back(rank->begin_update(options).value());
+        ASSERT_TRUE(put_deltas(updates.back(), deltas));
+      }
+      const auto reports = commit_together(updates);
+      ASSERT_TRUE(reports) << reports.error().message;
+      updates.clear();
+      const Weights before = std::exchange(fleet.current, next);
+      fleet.expect_cold("a delta into all ranks");
+      if (between(random, 0, 1) == 0) {
+        for (const auto& rank : fleet.live) ASSERT_TRUE(rank->rollback());
+        fleet.current = before;
+      }
+      fleet.expect_cold("a rollback of all ranks");
+      ASSERT_TRUE(fleet.mirrors[0]->settle());
+      fleet.expect_mirrored(*fleet.mirrors[0]);
+    }
+  });
+}
+
 }  // namespace
 }  // namespace liveweight::testing
