@@ -65,6 +65,11 @@ struct Fleet {
       const auto report = put_changes(*rank, current, next);
       ASSERT_TRUE(report) << report.error().message;
     }
+    committed(next);
+  }
+
+  // By an update that the mirrors followed.
+  void committed(const Weights& next) {
     previous = std::exchange(current, next);
     mirror_can_go_back = true;
     for (const auto& mirror : mirrors) expect_mirrored(*mirror);

@@ -111,6 +111,34 @@ Status put_delta(Fleet& fleet, const Weights& next) {
   return {};
 }
 
+bool is_of_layer(const std::string& name) {
+  return name.starts_with("model.layers.0.");
+}
+
+// The whole tensors of one layer, which the mirrors follow.
+Status put_layer(Fleet& fleet, const Weights& next) {
+  UpdateOptions options;
+  options.scope = {"model.layers.0"};
+  options.label = "a layer";
+  std::vector<Update> updates;
+  LW_TRY(begin_all(fleet, options, updates));
+  for (Update& update : updates) {
+    for (const auto& [name, entry] : next.tensors) {
+      if (is_of_layer(name)) LW_TRY(update.borrow(name, next.view(name)));
+    }
+  }
+  LW_TRY(commit_together(updates));
+  return {};
+}
+
+Weights with_another_layer(Random& random, const Weights& current) {
+  Weights next = current;
+  for (auto& [name, entry] : changed(random, current).tensors) {
+    if (is_of_layer(name)) next.tensors[name] = entry;
+  }
+  return next;
+}
+
 Status catch_all_up(Fleet& fleet) {
   for (const auto& rank : fleet.live) LW_TRY(rank->catch_up());
   return {};
@@ -156,6 +184,10 @@ class Seams : public ::testing::Test {
       suffer(
           fleet, "a mirror", [&] { return put_mirrors(fleet); }, next);
     for (int i = 0; i < 2 && !has_failed(); ++i) {
+      next = with_another_layer(random, fleet.current);
+      suffer(
+          fleet, "a layer", [&] { return put_layer(fleet, next); }, next);
+      if (has_failed()) return;
       next = changed(random, fleet.current);
       suffer(
           fleet, "a delta", [&] { return put_delta(fleet, next); }, next);
