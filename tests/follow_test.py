@@ -18,6 +18,7 @@ from pathlib import Path
 BINARY, MODELS = sys.argv[1], Path(sys.argv[2])
 SCHEMES = ("none", "int8_per_channel", "int4_per_group", "fp8_per_tensor", "fp8_per_channel", "fp8_per_block")
 STEPS = 8
+INDEX = "model.safetensors.index.json"
 
 
 def step(number):
@@ -28,7 +29,7 @@ def run(*arguments):
     return subprocess.run([BINARY, *map(str, arguments), "--json"], capture_output=True, text=True)
 
 
-class Follow(unittest.TestCase):
+class Versions(unittest.TestCase):
     def setUp(self):
         self.root = Path(tempfile.mkdtemp())
         self.addCleanup(shutil.rmtree, self.root)
@@ -60,6 +61,8 @@ class Follow(unittest.TestCase):
     def cold(self, number, scheme="fp8_per_channel"):
         return self.json_of("digest", step(number), "--quant", scheme)["model"]
 
+
+class Follow(Versions):
     def test_every_version_equals_a_cold_load(self):
         self.add_deltas(STEPS)
         for scheme in SCHEMES:
@@ -79,6 +82,30 @@ class Follow(unittest.TestCase):
         self.add_delta(6, 7)
         got = self.follow(mirror=mirror)
         self.assertEqual(got["digest"], self.cold(7))
+
+    def test_all_ranks_of_a_process_follow_on_one_mirror(self):
+        self.add_deltas(3)
+        for scheme in ("int8_per_channel", "fp8_per_block", "fp8_per_tensor"):
+            mirror = self.root / scheme
+            cold = [self.json_of("digest", step(n), "--quant", scheme, "--tp-size", 2)["model"] for n in range(1, 4)]
+            got = self.follow(scheme, **{"mirror": mirror, "tp-size": 2, "until": 2})
+            self.assertEqual([v["digest"] for v in got["versions"]], cold[:2], scheme)
+            got = self.follow(scheme, **{"mirror": mirror, "tp-size": 2})
+            self.assertTrue(got["started"].startswith("2 from"), got["started"])
+            self.assertEqual([v["digest"] for v in got["versions"]], cold[2:], scheme)
+
+    def test_ranks_of_two_processes_follow_on_one_mirror(self):
+        self.add_deltas(2)
+        for rank in 0, 1:
+            got = self.follow(**{"mirror": self.root / "mirror", "tp-size": 2, "tp-rank": rank})
+            cold = self.json_of("digest", step(2), "--quant", "fp8_per_channel", "--tp-size", 2, "--tp-rank", rank)
+            self.assertEqual(got["digest"], cold["model"])
+
+    def test_reload_takes_deltas_into_all_ranks(self):
+        self.add_deltas(2)
+        got = self.json_of("reload", step(0), self.versions / "weight_v000001", self.versions / "weight_v000002", step(3),
+                           "--quant", "int4_per_group", "--mirror", self.root / "mirror", "--tp-size", 2)
+        self.assertEqual([(v["equal"], v["addresses_unchanged"]) for v in got["reloads"]], [(True, True)] * 3)
 
     def test_a_gap_is_refused_by_name(self):
         self.add_delta(0, 1)
@@ -124,6 +151,123 @@ class Follow(unittest.TestCase):
             child.kill()
             child.wait()
             self.assertIn(self.json_of("digest", target, "--quant", "fp8_per_channel")["model"], cold)
+
+
+class LateFiles(Versions):
+    """Versions of which a file is shown later than another."""
+
+    def late(self, *flags, scheme="none"):
+        """follow, begun before all is there."""
+        child = subprocess.Popen([BINARY, "follow", self.versions, "--quant", scheme, "--poll", "0.01", "--json",
+                                  *map(str, flags)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                                 env={**os.environ, "LIVEWEIGHT_LOG": "warn"})
+        self.addCleanup(child.kill)
+        return child
+
+    def waits(self, child, *parts):
+        line = child.stderr.readline()
+        for part in ("liveweight: warn: ", "not complete yet", *parts):
+            self.assertIn(part, line)
+
+    def takes(self, child, last, scheme="none"):
+        """To its end, without another warning."""
+        out, warnings = child.communicate(timeout=60)
+        self.assertEqual((child.returncode, warnings), (0, ""))
+        digests = [v["digest"] for v in json.loads(out)["versions"]]
+        self.assertEqual(digests, [self.cold(n, scheme) for n in range(1, last + 1)])
+
+    def show_index(self, number):
+        """Of a new delta: where its shard is, and where it will be."""
+        self.add_delta(number - 1, number)
+        whole, shown = self.root / f"whole_{number}", self.versions / f"weight_v{number:06}"
+        shown.rename(whole)
+        shown.mkdir()
+        shutil.copy(whole / INDEX, shown)
+        shard, = whole.glob("*.safetensors")
+        return shard, shown / shard.name
+
+    def test_an_index_that_is_there_before_its_shard_is_waited_with(self):
+        whole, shown = self.show_index(1)
+        child = self.late("--until", 1)
+        self.waits(child, "weight_v000001", f"shard {shown.name} is missing")
+        shutil.copy(whole, shown)
+        self.takes(child, 1)
+
+    def test_a_shard_that_grows_is_waited_for(self):
+        whole, shown = self.show_index(1)
+        content = whole.read_bytes()
+        shown.write_bytes(content[:len(content) // 2])
+        child = self.late("--until", 1)
+        self.waits(child, shown.parent.name, shown.name)
+        with shown.open("ab", buffering=0) as file:
+            for begin in range(len(content) // 2, len(content), 300):
+                file.write(content[begin:begin + 300])
+                time.sleep(0.001)
+        self.takes(child, 1)
+
+    def test_a_payload_that_is_not_all_there_changes_neither_model_nor_mirror_and_is_waited_for(self):
+        scheme = "int8_per_channel"
+        for encoding in ("indices", "xor", "overwrite"):
+            self.add_delta(0, 1, encoding)
+            delta, mirror = self.versions / "weight_v000001", self.root / encoding
+            shard, = delta.glob("*.safetensors")
+            whole = shard.read_bytes()
+            shard.write_bytes(whole[:-400] + bytes(400))
+            child = self.late("--until", 1, "--mirror", mirror, scheme=scheme)
+            self.waits(child, "weight_v000001")
+            child.kill()
+            child.communicate()
+            delta.rename(self.root / "aside")
+            got = self.follow(scheme, mirror=mirror)
+            self.assertEqual((got["started"], got["digest"]), (f"000000 from {mirror}", self.cold(0, scheme)))
+            (self.root / "aside").rename(delta)
+            child = self.late("--until", 1, "--mirror", mirror, scheme=scheme)
+            self.waits(child, "weight_v000001")
+            shard.write_bytes(whole)
+            self.takes(child, 1, scheme)
+            shutil.rmtree(delta)
+
+    def test_a_delta_that_is_there_before_the_one_below_it_is_no_gap(self):
+        self.add_delta(0, 1)
+        self.add_delta(1, 2)
+        first = self.versions / "weight_v000001"
+        first.rename(self.root / "first")
+        child = self.late("--until", 2)
+        self.waits(child, "weight_v000002: a gap")
+        (self.root / "first").rename(first)
+        self.takes(child, 2)
+
+    def test_the_first_checkpoint_is_waited_for(self):
+        file = self.versions / "weight_v000000" / "model.safetensors"
+        whole = file.read_bytes()
+        file.chmod(0o644)
+        file.write_bytes(whole[:1000])
+        child = self.late("--until", 0)
+        self.waits(child, "weight_v000000")
+        file.write_bytes(whole)
+        self.takes(child, 0)
+
+    def test_what_stays_late_is_an_error_when_patience_is_over_and_at_once_where_nothing_is_waited_for(self):
+        impatient = ("--patience", "0.2", "--poll", "0.05"), ("--once",)
+        whole, shown = self.show_index(1)
+        for flags in impatient:
+            self.assertIn(f"shard {shown.name} is missing",
+                          self.refused("follow", self.versions, "--quant", "none", *flags))
+        shutil.copy(whole, shown)
+        shutil.copytree(shown.parent, self.versions / "weight_v000002")
+        index = self.versions / "weight_v000002" / INDEX
+        index.write_text(index.read_text().replace('"0"', '"7"').replace('"1"', '"8"'))
+        for flags in impatient:
+            begin = time.monotonic()
+            self.assertIn("weight_v000002: a gap", self.refused("follow", self.versions, "--quant", "none", *flags))
+            self.assertGreater(time.monotonic() - begin, 0 if "--once" in flags else 0.2)
+
+    def test_a_delta_that_can_never_be_taken_is_refused_without_waiting(self):
+        self.add_delta(0, 1)
+        begin = time.monotonic()
+        self.assertIn("no mirror (--mirror DIR)",
+                      self.refused("follow", self.versions, "--quant", "fp8_per_channel", "--poll", "0.01"))
+        self.assertLess(time.monotonic() - begin, 20)
 
 
 if __name__ == "__main__":

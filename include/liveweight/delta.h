@@ -83,6 +83,8 @@ class DeltaDirectory {
   // Whether `updated`, the patched tensor, has the checksum that the delta promises for it (`xor` and
   // `overwrite`, whose checksums cover whole tensors). kDigestMismatch where it has not.
   Status verify(const std::string& name, std::span<const std::byte> updated) const;
+  // kIo where its files are not what was opened any more (Checkpoint::check_unchanged).
+  Status check_unchanged() const { return files_.check_unchanged(); }
 
  private:
   Status read_metadata(const std::map<std::string, std::string>& metadata);

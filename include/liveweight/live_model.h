@@ -71,9 +71,12 @@ class LiveModel {
   // begun since then, where there was none before, or in the mode `in_place`.
   Result<Version> rollback();
 
-  // Where deltas find what they do not carry: a mirror that holds the current version's checkpoint. Commits
-  // of deltas alone and rollbacks keep it current; after any other commit it has to be replaced and attached
-  // again. Null: none. kBusy while an update is open.
+  // Where deltas find what they do not carry: a mirror that holds the current version's checkpoint. Deltas,
+  // partial updates (those with a scope or with deltas) and rollbacks keep it current; whole tensors are
+  // compared with it as they come. After an update of the whole model, a partial one that changes so much
+  // that its changes take more than a sixteenth of the weights' bytes (and 1 MiB), and one in the mode
+  // in_place, it has to be replaced and attached again: UpdateReport::in_mirror tells. Null: none. kBusy
+  // while an update is open.
   Status attach_mirror(std::shared_ptr<Mirror> mirror);
   std::shared_ptr<Mirror> mirror() const;
 

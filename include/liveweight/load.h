@@ -4,7 +4,9 @@
 #include <filesystem>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
+#include <vector>
 
 #include "liveweight/checkpoint.h"
 #include "liveweight/delta.h"
@@ -53,7 +55,10 @@ Result<std::unique_ptr<LiveModel>> load_model(const ModelDirectory& directory, c
 // One update that brings every tensor of the checkpoint, whose files must not change meanwhile (it sets
 // options.verify_source). All or nothing; nothing is read again after commit.
 Result<UpdateReport> reload(LiveModel& model, const Checkpoint& checkpoint, const NameMap& names = {},
-                            UpdateOptions options = {});
+                            const UpdateOptions& options = {});
+// The same for the ranks of one model, which all take it or none (commit_together); a report for each.
+Result<std::vector<UpdateReport>> reload(std::span<LiveModel* const> ranks, const Checkpoint& checkpoint,
+                                         const NameMap& names = {}, const UpdateOptions& options = {});
 
 // Puts that checkpoint, which the model's current version was loaded from, into the mirror and attaches it.
 // On disk it is copied: for the time behind a commit.
@@ -70,8 +75,15 @@ struct DeltaReport {
 
 // One update that brings what the delta changes; all it names must be tensors of the model. `version` is that
 // of the current weights (empty: not known): kStaleVersion where the delta applies on another. The encodings
-// xor and overwrite need the mirror, whatever they change. The update's label is the delta's version.
+// xor and overwrite need the mirror, whatever they change. The update's label is the delta's version where
+// options.label is empty. The delta's files must not change meanwhile (it sets options.verify_source), nor
+// before the model has caught up.
 Result<DeltaReport> reload_delta(LiveModel& model, const DeltaDirectory& delta, const std::string& version,
                                  const NameMap& names = {}, UpdateOptions options = {});
+// The same for the ranks of one model, which all take it or none (commit_together); a report for each. They
+// may share one mirror where the update has a label, by which all but the first see that it is noted.
+Result<std::vector<DeltaReport>> reload_delta(std::span<LiveModel* const> ranks, const DeltaDirectory& delta,
+                                              const std::string& version, const NameMap& names = {},
+                                              UpdateOptions options = {});
 
 }  // namespace liveweight

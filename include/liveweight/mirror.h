@@ -63,9 +63,11 @@ class Mirror {
   // Puts all that was noted into the bytes: for the time behind a commit.
   Status settle();
   // Notes the values before the last change of this process as a change of its own, of the label before it.
-  // `sequence`: the state that goes, kStaleVersion where it is not the last. kFailedState after `replace`,
-  // and where it was taken back already.
+  // `sequence`: the state that goes, kStaleVersion where it is not the last; once it has gone that way,
+  // nothing is done again. kFailedState after `replace`, and for a change that took another back.
   Status revert(uint64_t sequence);
+  // Whether the last change is that which took the state `sequence` back, so that the one before it is here.
+  bool has_reverted(uint64_t sequence) const;
 
   // Sees what other processes noted since, and keeps them from changing the bytes while what it returns
   // lives. No other call but `find` and those that only tell may come in that time.

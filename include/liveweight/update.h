@@ -52,6 +52,7 @@ struct UpdateReport {
   uint64_t changed_elements = 0;  // that deltas named
   uint64_t whole_units = 0;       // quantized whole for them, as their scale might move
   uint64_t mirror_bytes = 0;      // read from the mirror for those
+  bool in_mirror = false;         // the model's mirror holds this version
   double stage_seconds = 0;       // quantizing into the next slots
   double prepare_seconds = 0;     // proving that the update is whole
   double commit_seconds = 0;

@@ -22,6 +22,7 @@ struct Mirror::State {
   std::optional<MirrorChange> pending;               // noted, not yet in the bytes
   std::optional<std::vector<TensorDelta>> previous;  // what the last change overwrote
   std::string previous_version;
+  std::optional<uint64_t> reverted;  // the state that the last change took back
 
   // On disk only.
   std::optional<MirrorFiles> files;
@@ -287,6 +288,7 @@ Status Mirror::record(std::vector<TensorDelta> deltas, std::string version, uint
   std::string label = change.version;
   if (state.files) LW_TRY(state.append(append_change, change));
   state.previous.reset();
+  state.reverted.reset();
   state.previous_version = std::exchange(state.version, std::move(label));
   state.sequence = change.sequence;
   state.pending = std::move(change);
@@ -300,8 +302,13 @@ Status Mirror::settle() {
   return state_->settle();
 }
 
+bool Mirror::has_reverted(uint64_t sequence) const {
+  return state_->reverted == sequence && state_->sequence == sequence + 1;
+}
+
 Status Mirror::revert(uint64_t sequence) {
   LW_TRY(settle());
+  if (has_reverted(sequence)) return {};
   if (state_->sequence != sequence) {
     return fail(ErrorCode::kStaleVersion, fmt::format("the mirror's state {} is not its last, which is {}",
                                                       sequence, state_->sequence));
@@ -310,6 +317,7 @@ Status Mirror::revert(uint64_t sequence) {
     return fail(ErrorCode::kFailedState, "the mirror does not have the version before its own");
   }
   LW_TRY(record(*state_->previous, state_->previous_version, sequence));
+  state_->reverted = sequence;
   // It is noted, and that is enough: where its bytes cannot be put in now, they will be later.
   if (settle()) state_->previous.reset();  // a change that takes back is not taken back
   return {};

@@ -92,6 +92,7 @@ Status MirrorFiles::write_generation(const std::filesystem::path& path, const Ch
     tensors.emplace_back(std::move(name), tensor.view);
   }
   LW_TRY(write_safetensors(path / "model.safetensors", tensors));
+  LW_TRY(checkpoint.check_unchanged());
   LW_ASSIGN(const Checkpoint written, Checkpoint::open(path));
   LW_ASSIGN(const MirrorContent content, MirrorContent::map(written, same_name, Mapping::Access::kRead));
   const std::vector<uint64_t> sums = sums_of(content);

@@ -148,7 +148,12 @@ TEST_F(MirrorTest, TakesItsOwnLastChangeBackOnce) {
   const auto [next, deltas] = changed(values_);
   ASSERT_TRUE(mirror->record(deltas, "1", 1));
   ASSERT_TRUE(mirror->settle());
-  ASSERT_TRUE(mirror->revert(mirror->sequence()));
+  const uint64_t sequence = mirror->sequence();
+  ASSERT_TRUE(mirror->revert(sequence));
+  EXPECT_TRUE(mirror->has_reverted(sequence));
+  EXPECT_TRUE(holds(*mirror, values_));
+  EXPECT_TRUE(mirror->revert(sequence)) << "another rank asks for the same";
+  EXPECT_EQ(mirror->sequence(), sequence + 1);
   EXPECT_TRUE(holds(*mirror, values_));
   EXPECT_EQ(mirror->version(), "0");
   EXPECT_FALSE(mirror->revert(mirror->sequence()));
@@ -163,6 +168,20 @@ TEST_F(MirrorTest, TakesBackOnlyItsLastChange) {
   ASSERT_TRUE(mirror->record(deltas, "1", first));
   EXPECT_EQ(mirror->revert(first).error().code, ErrorCode::kStaleVersion);
   EXPECT_TRUE(holds(*mirror, next));
+}
+
+TEST_F(MirrorTest, StaysAsItIsWhereTheCheckpointThatItShouldHoldChangedMeanwhile) {
+  const auto mirror = filled();
+  const Values old = values_;
+  const Checkpoint source = checkpoint();
+  values_ = changed(values_).first;
+  checkpoint();
+  const Status replaced = mirror->replace(source, same_name, "1");
+  ASSERT_FALSE(replaced);
+  EXPECT_THAT(replaced.error().message,
+              HasSubstr("model.safetensors: the file changed while it was being read"));
+  EXPECT_EQ(mirror->version(), "0");
+  EXPECT_TRUE(holds(*open(), old));
 }
 
 TEST_F(MirrorTest, LeavesADirectoryThatIsNotItsOwn) {

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "cli/command.h"
+#include "cli/ranks.h"
 
 namespace liveweight::cli {
 namespace {
@@ -19,21 +20,8 @@ Result<ModelDigest> compute(const DigestCommand& command) {
   LW_ASSIGN(options.quantization, command.model.quantization(directory));
   options.names = names;
   options.mode = CommitMode::kInPlace;  // one slot is enough for a model that is loaded once
-  const TensorParallelOptions& group = command.tensor_parallel;
-  if (group.rank || group.size == 1) {
-    options.tensor_parallel = {group.size, group.rank.value_or(0)};
-    LW_ASSIGN(const auto model, load_logged(directory, options));
-    return digest_of(*model);
-  }
-  std::vector<std::unique_ptr<LiveModel>> ranks;
-  for (int64_t rank = 0; rank < group.size; ++rank) {
-    options.tensor_parallel = {group.size, rank};
-    LW_ASSIGN(auto model, load_logged(directory, options));
-    ranks.push_back(std::move(model));
-  }
-  LW_ASSIGN(const auto whole, Plan::compile(directory.description, directory.catalog,
-                                            {options.quantization, {}, options.mode}));
-  return digest_of_ranks(*whole, ranks);
+  LW_ASSIGN(const Ranks ranks, load_ranks(directory, options, command.tensor_parallel));
+  return digest_of(ranks, directory, options);
 }
 
 }  // namespace

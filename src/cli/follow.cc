@@ -2,204 +2,144 @@
 
 #include <chrono>
 #include <optional>
-#include <set>
 #include <thread>
 
 #include "cli/command.h"
+#include "cli/follow_versions.h"
 #include "cli/live_versions.h"
 #include "cli/log.h"
-#include "liveweight/digest.h"
+#include "cli/patience.h"
 
 namespace liveweight::cli {
 namespace {
 
 struct FollowCommand {
   ModelOptions model;  // DIR is the directory of versions
+  TensorParallelOptions tensor_parallel;
   std::string mode = "flip";
   std::string mirror, until;
   double poll_seconds = 1;
+  double patience_seconds = 30;
   bool once = false;
-};
-
-// One directory of weights in the directory of versions.
-struct VersionDirectory {
-  std::filesystem::path path;
-  bool is_delta = false;
-  std::string version, base_version;
-  uint64_t number = 0;
-};
-
-std::optional<uint64_t> number_of(const std::string& text) {
-  if (text.empty() || text.size() > 18 || text.find_first_not_of("0123456789") != std::string::npos)
-    return {};
-  return std::stoull(text);
-}
-
-// The digits that a directory's name ends in: weight_v000007.
-std::string trailing_digits(const std::string& name) {
-  const size_t last = name.find_last_not_of("0123456789");
-  return last == std::string::npos ? name : name.substr(last + 1);
-}
-
-bool is_complete(const std::filesystem::path& path) {
-  std::error_code error;
-  return std::filesystem::exists(path / "model.safetensors.index.json", error) ||
-         std::filesystem::exists(path / "model.safetensors", error);
-}
-
-Result<VersionDirectory> read_version(const std::filesystem::path& path) {
-  VersionDirectory found{path, false, "", "", 0};
-  LW_ASSIGN(found.is_delta, DeltaDirectory::is_delta(path));
-  if (found.is_delta) {
-    LW_ASSIGN(const DeltaDirectory delta, DeltaDirectory::open(path));
-    found.version = delta.version();
-    found.base_version = delta.base_version();
-  } else {
-    LW_ASSIGN(const Checkpoint checkpoint, Checkpoint::open(path));
-    LW_ASSIGN(found.version, version_of(checkpoint));
-  }
-  if (found.version.empty()) found.version = trailing_digits(path.filename().string());
-  const auto number = number_of(found.version);
-  if (!number) {
-    return fail(ErrorCode::kBadCheckpoint,
-                fmt::format("{}: expected a version that is a number, or a name that ends in one, got {:?}",
-                            path.string(), found.version),
-                {path.string()});
-  }
-  found.number = *number;
-  return found;
-}
-
-// The versions that are there, by their numbers. What is still being written is left out, by its name or as
-// it has no index yet.
-class VersionList {
- public:
-  explicit VersionList(std::filesystem::path directory) : directory_(std::move(directory)) {}
-
-  Status scan() {
-    std::error_code error;
-    for (std::filesystem::directory_iterator it(directory_, error), end; !error && it != end;
-         it.increment(error)) {
-      const std::string name = it->path().filename().string();
-      const bool temporary = name.starts_with(".") || name.find(".tmp") != std::string::npos;
-      if (temporary || known_.contains(name) || !is_complete(it->path())) continue;
-      LW_ASSIGN(VersionDirectory found, read_version(it->path()));
-      known_.insert(name);
-      versions_.push_back(std::move(found));
-    }
-    if (!error) return {};
-    return fail(ErrorCode::kIo, fmt::format("{}: cannot read it: {}", directory_.string(), error.message()),
-                {directory_.string()});
-  }
-
-  const VersionDirectory* newest_full() const {
-    const VersionDirectory* newest = nullptr;
-    for (const VersionDirectory& v : versions_) {
-      if (!v.is_delta && (!newest || v.number > newest->number)) newest = &v;
-    }
-    return newest;
-  }
-
-  // What comes after version `current`: a newer full checkpoint, the newest of them; else the delta on it. An
-  // error where there are newer deltas, but none on it. Null where there is nothing.
-  Result<const VersionDirectory*> next(uint64_t current) const {
-    const VersionDirectory* full = newest_full();
-    if (full && full->number > current) return full;
-    const VersionDirectory* oldest = nullptr;
-    for (const VersionDirectory& v : versions_) {
-      if (!v.is_delta || v.number <= current) continue;
-      if (number_of(v.base_version) == current) return &v;
-      if (!oldest || v.number < oldest->number) oldest = &v;
-    }
-    if (!oldest) return nullptr;
-    return fail(
-        ErrorCode::kStaleVersion,
-        fmt::format("{}: a gap: it applies on version {}, but the model is at {} and no delta on that is "
-                    "there",
-                    oldest->path.string(), oldest->base_version, current),
-        {oldest->path.string()});
-  }
-
- private:
-  std::filesystem::path directory_;
-  std::set<std::string> known_;
-  std::vector<VersionDirectory> versions_;
 };
 
 class Follower {
  public:
-  explicit Follower(const FollowCommand& command) : command_(command), list_(command.model.directory) {}
+  explicit Follower(const FollowCommand& command)
+      : command_(command),
+        list_(command.model.directory),
+        patience_(command.once ? -1 : command.patience_seconds) {}
 
   Result<Outcome> run() {
-    LW_TRY(start());
+    LW_ASSIGN(options_.mode, parse_commit_mode(command_.mode));
+    LW_ASSIGN(options_.names, command_.model.names());
+    while (true) {
+      LW_ASSIGN(const bool started, start());
+      if (started) break;
+      wait();
+    }
     Outcome out;
     Json versions = Json::array();
     while (!done()) {
-      LW_TRY(list_.scan());
-      LW_ASSIGN(const VersionDirectory* next, list_.next(current_));
-      if (!next) {
-        if (command_.once) break;
-        std::this_thread::sleep_for(std::chrono::duration<double>(command_.poll_seconds));
+      LW_ASSIGN(const VersionDirectory* next, look());
+      LW_ASSIGN(std::optional<Json> entry, next ? take(*next) : std::optional<Json>());
+      if (entry) {
+        versions.push_back(*std::move(entry));
         continue;
       }
-      LW_ASSIGN(Json entry, take(*next));
-      versions.push_back(std::move(entry));
+      if (command_.once) break;
+      wait();
     }
-    LW_ASSIGN(const ModelDigest digest, digest_of(live_->model()));
+    LW_ASSIGN(const Digest digest, live_->digest());
     out.json = {{"started", started_},
                 {"versions", versions},
                 {"version", live_->version()},
-                {"digest", digest.model.hex()}};
-    out.text = fmt::format("{}  at version {}, {} taken since {}\n", digest.model.hex(), live_->version(),
+                {"digest", digest.hex()}};
+    out.text = fmt::format("{}  at version {}, {} taken since {}\n", digest.hex(), live_->version(),
                            versions.size(), started_);
     return out;
   }
 
  private:
-  bool done() const { return number_of(command_.until) && current_ >= *number_of(command_.until); }
+  bool done() const { return version_number(command_.until) && current_ >= *version_number(command_.until); }
 
-  // From what the mirror holds, or where that is older or empty from the newest full checkpoint.
-  Status start() {
-    LW_TRY(list_.scan());
+  void wait() const { std::this_thread::sleep_for(std::chrono::duration<double>(command_.poll_seconds)); }
+
+  // False where what there is to start from is not complete yet.
+  Result<bool> start() {
+    patience_.begin_look();
+    LW_TRY(list_.scan(patience_));
     const VersionDirectory* full = list_.newest_full();
+    if (!full && patience_.waits()) return false;
     if (!full) {
       return fail(ErrorCode::kMissingTensor,
                   fmt::format("{}: expected at least one full checkpoint", command_.model.directory),
                   {command_.model.directory});
     }
-    LW_ASSIGN(options_.mode, parse_commit_mode(command_.mode));
-    LW_ASSIGN(options_.names, command_.model.names());
-    LW_ASSIGN(directory_, open_model_directory(full->path, options_.names));
+    return start_from(*full);
+  }
+
+  // From what the mirror holds, or where that is older or empty from that checkpoint.
+  Result<bool> start_from(const VersionDirectory& full) {
+    Result<ModelDirectory> opened = open_model_directory(full.path, options_.names);
+    if (!opened) return not_yet(full, std::move(opened).error());
+    directory_ = *std::move(opened);
     LW_ASSIGN(options_.quantization, command_.model.quantization(*directory_));
-    options_.label = full->path.string();
-    live_.emplace(*directory_, options_, command_.mirror);
+    options_.label = full.path.string();
+    live_.emplace(*directory_, options_, command_.tensor_parallel, command_.mirror);
     std::shared_ptr<Mirror> mirror;
     if (!command_.mirror.empty()) {
       LW_ASSIGN(mirror, Mirror::open(command_.mirror));
     }
-    const auto mirrored = mirror && !mirror->empty() ? number_of(mirror->version()) : std::nullopt;
-    const bool resumes = mirrored && *mirrored >= full->number;
-    LW_TRY(resumes ? live_->resume(mirror) : live_->load(full->version));
-    current_ = resumes ? *mirrored : full->number;
-    started_ = fmt::format("{} from {}", live_->version(), resumes ? command_.mirror : full->path.string());
+    const auto mirrored = mirror && !mirror->empty() ? version_number(mirror->version()) : std::nullopt;
+    const bool resumes = mirrored && *mirrored >= full.number;
+    if (resumes) {
+      LW_TRY(live_->resume(mirror));
+    } else if (Status loaded = live_->load(full.version); !loaded) {
+      return not_yet(full, std::move(loaded).error());
+    }
+    current_ = resumes ? *mirrored : full.number;
+    started_ = fmt::format("{} from {}", live_->version(), resumes ? command_.mirror : full.path.string());
     log_line(LogLevel::kInfo, fmt::format("following {}: at version {}", command_.model.directory, started_));
-    return {};
+    return true;
   }
 
-  Result<Json> take(const VersionDirectory& next) {
-    LW_ASSIGN(Json entry, live_->take(next.path));
-    live_->name_version(next.version);
+  // False, or the error where it can no longer be borne.
+  Result<bool> not_yet(const VersionDirectory& version, Error error) {
+    LW_TRY(patience_.bear(version.path.string(), std::move(error)));
+    return false;
+  }
+
+  // What comes next; null where nothing does, or not yet.
+  Result<const VersionDirectory*> look() {
+    patience_.begin_look();
+    LW_TRY(list_.scan(patience_));
+    Result<const VersionDirectory*> next = list_.next(current_);
+    if (next) return next;
+    LW_TRY(patience_.bear(next.error().names.front(), next.error()));
+    return nullptr;
+  }
+
+  // None where it is not complete yet, and the model is as it was.
+  Result<std::optional<Json>> take(const VersionDirectory& next) {
+    Result<Json> taken = live_->take(next.path, next.version);
+    if (!taken) {
+      LW_TRY(patience_.bear(next.path.string(), std::move(taken).error()));
+      return std::nullopt;
+    }
+    Json& entry = *taken;
     current_ = next.number;
     LW_TRY(live_->follow_up(entry));
-    LW_ASSIGN(const ModelDigest digest, digest_of(live_->model()));
+    LW_ASSIGN(const Digest digest, live_->digest());
     entry["name"] = next.version;
-    entry["digest"] = digest.model.hex();
+    entry["digest"] = digest.hex();
     log_line(LogLevel::kInfo, fmt::format("version {} from {}", next.version, next.path.string()));
-    return entry;
+    return std::move(entry);
   }
 
   const FollowCommand& command_;
   VersionList list_;
+  Patience patience_;
   LoadOptions options_;
   std::optional<ModelDirectory> directory_;
   std::optional<LiveVersions> live_;
@@ -212,13 +152,17 @@ class Follower {
 Run add_follow(CLI::App& app) {
   auto command = std::make_shared<FollowCommand>();
   command->model.add_to(app);
+  command->tensor_parallel.add_to(app);
   app.add_option("--mode", command->mode, "flip or copy");
   app.add_option(
       "--mirror", command->mirror,
       "directory that keeps the high-precision weights for deltas, and where to go on after a restart");
   app.add_option("--until", command->until, "stop at this version")->check(CLI::NonNegativeNumber);
   app.add_option("--poll", command->poll_seconds, "seconds between looks")->check(CLI::Range(0.001, 3600.0));
-  app.add_flag("--once", command->once, "stop where nothing newer is there");
+  app.add_option("--patience", command->patience_seconds,
+                 "seconds for which a version that is not complete, or a gap, is waited for")
+      ->check(CLI::Range(0.0, 1e6));
+  app.add_flag("--once", command->once, "stop where nothing newer is there, and wait for nothing");
   return [command] { return Follower(*command).run(); };
 }
 

@@ -7,17 +7,35 @@
 #include "base/clock.h"
 #include "base/temporary_folder.h"
 #include "cli/log.h"
-#include "liveweight/digest.h"
 
 namespace liveweight::cli {
 namespace {
 
-std::vector<const std::byte*> addresses_of(const LiveModel& model) {
+std::vector<const std::byte*> addresses_of(const Ranks& ranks) {
   std::vector<const std::byte*> addresses;
-  for (size_t p = 0; p < model.plan().parameters().size(); ++p) {
-    for (const int slot : {0, 1}) addresses.push_back(model.slot_address(static_cast<int64_t>(p), slot));
+  for (const auto& rank : ranks) {
+    for (size_t p = 0; p < rank->plan().parameters().size(); ++p) {
+      for (const int slot : {0, 1}) addresses.push_back(rank->slot_address(static_cast<int64_t>(p), slot));
+    }
   }
   return addresses;
+}
+
+// Of several ranks what they took one after another; what came, and the number, is the same for all.
+UpdateReport merged(const std::vector<UpdateReport>& reports) {
+  UpdateReport all = reports.front();
+  for (size_t rank = 1; rank < reports.size(); ++rank) {
+    const UpdateReport& report = reports[rank];
+    all.whole_units += report.whole_units;
+    all.mirror_bytes += report.mirror_bytes;
+    all.stage_seconds += report.stage_seconds;
+    all.prepare_seconds += report.prepare_seconds;
+    all.commit_seconds += report.commit_seconds;
+    all.pause_us += report.pause_us;
+    all.extra_peak_bytes += report.extra_peak_bytes;
+    all.predicted_extra_peak_bytes += report.predicted_extra_peak_bytes;
+  }
+  return all;
 }
 
 Json entry_of(const UpdateReport& report, const std::filesystem::path& path, double total) {
@@ -35,6 +53,28 @@ Json entry_of(const UpdateReport& report, const std::filesystem::path& path, dou
   return entry;
 }
 
+Json delta_entry(const DeltaDirectory& delta, const std::vector<DeltaReport>& reports, double total) {
+  const DeltaReport& report = reports.front();
+  std::vector<UpdateReport> updates;
+  uint64_t touched_units = 0;
+  for (const DeltaReport& rank : reports) {
+    updates.push_back(rank.update);
+    touched_units += rank.touched_units;
+  }
+  const UpdateReport update = merged(updates);
+  Json entry = entry_of(update, delta.path(), total);
+  entry["seconds"]["decode"] = report.decode_seconds;
+  entry["seconds"]["verify"] = report.verify_seconds;
+  entry["delta"] = {{"encoding", to_string(delta.encoding())},
+                    {"base_version", report.base_version},
+                    {"version", report.version},
+                    {"changed", update.changed_elements},
+                    {"touched_units", touched_units},
+                    {"whole_units", update.whole_units},
+                    {"mirror_bytes", update.mirror_bytes}};
+  return entry;
+}
+
 }  // namespace
 
 Status LiveVersions::open_mirror() {
@@ -43,14 +83,24 @@ Status LiveVersions::open_mirror() {
   return {};
 }
 
+Status LiveVersions::attach_mirror() {
+  for (const auto& rank : ranks_) LW_TRY(rank->attach_mirror(mirror_));
+  return {};
+}
+
+Status LiveVersions::put_in_mirror(const Checkpoint& checkpoint) {
+  LW_TRY(mirror_->replace(
+      checkpoint, [&](std::string_view name) { return options_.names.canonical(name); }, version_));
+  return attach_mirror();
+}
+
 Status LiveVersions::load(std::string version) {
   LW_TRY(open_mirror());
-  LW_ASSIGN(model_, load_logged(directory_, options_));
-  addresses_ = addresses_of(*model_);
+  LW_ASSIGN(ranks_, load_ranks(directory_, options_, group_));
+  addresses_ = addresses_of(ranks_);
   version_ = std::move(version);
   base_ = directory_.checkpoint.directory();
-  if (!mirror_) return {};
-  return mirror_checkpoint(*model_, mirror_, directory_.checkpoint, options_.names, version_);
+  return mirror_ ? put_in_mirror(directory_.checkpoint) : Status{};
 }
 
 Status LiveVersions::resume(std::shared_ptr<Mirror> mirror) {
@@ -62,49 +112,44 @@ Status LiveVersions::resume(std::shared_ptr<Mirror> mirror) {
                                 directory_.quantization};
   LoadOptions options = options_;
   options.names = {};
-  LW_ASSIGN(model_, load_logged(mirrored, options));
-  addresses_ = addresses_of(*model_);
+  LW_ASSIGN(ranks_, load_ranks(mirrored, options, group_));
+  addresses_ = addresses_of(ranks_);
   version_ = mirror_->version();
-  return model_->attach_mirror(mirror_);
+  return attach_mirror();
 }
 
-Result<Json> LiveVersions::take(const std::filesystem::path& path) {
+Result<Json> LiveVersions::take(const std::filesystem::path& path, const std::string& name) {
   LW_ASSIGN(const bool is_delta, DeltaDirectory::is_delta(path));
-  return is_delta ? take_delta(path) : take_checkpoint(path);
+  return is_delta ? take_delta(path, name) : take_checkpoint(path, name);
 }
 
-Result<Json> LiveVersions::take_checkpoint(const std::filesystem::path& path) {
+Result<Json> LiveVersions::take_checkpoint(const std::filesystem::path& path, const std::string& name) {
   const auto begin = Clock::now();
   LW_ASSIGN(Checkpoint checkpoint, Checkpoint::open(path));
   UpdateOptions update;
   update.label = path.string();
-  LW_ASSIGN(const UpdateReport report, reload(*model_, checkpoint, options_.names, std::move(update)));
+  LW_ASSIGN(std::string version, version_of(checkpoint));
+  LW_ASSIGN(const auto reports, reload(pointers_to(ranks_), checkpoint, options_.names, update));
   const double total = seconds_since(begin);
-  LW_ASSIGN(version_, version_of(checkpoint));
+  version_ = version.empty() ? name : std::move(version);
   base_ = path;
   deltas_.clear();
   if (mirror_) to_mirror_ = std::move(checkpoint);
-  return entry_of(report, path, total);
+  return entry_of(merged(reports), path, total);
 }
 
-Result<Json> LiveVersions::take_delta(const std::filesystem::path& path) {
+Result<Json> LiveVersions::take_delta(const std::filesystem::path& path, const std::string& name) {
   const auto begin = Clock::now();
   LW_ASSIGN(const DeltaDirectory delta, DeltaDirectory::open(path));
-  LW_ASSIGN(const DeltaReport report, reload_delta(*model_, delta, version_, options_.names));
+  const std::string version = delta.version().empty() ? name : delta.version();
+  UpdateOptions update;
+  update.label = version.empty() ? path.string() : version;
+  LW_ASSIGN(const auto reports,
+            reload_delta(pointers_to(ranks_), delta, version_, options_.names, std::move(update)));
   const double total = seconds_since(begin);
-  version_ = report.version;
+  version_ = version;
   deltas_.push_back(path);
-  Json entry = entry_of(report.update, path, total);
-  entry["seconds"]["decode"] = report.decode_seconds;
-  entry["seconds"]["verify"] = report.verify_seconds;
-  entry["delta"] = {{"encoding", to_string(delta.encoding())},
-                    {"base_version", report.base_version},
-                    {"version", report.version},
-                    {"changed", report.update.changed_elements},
-                    {"touched_units", report.touched_units},
-                    {"whole_units", report.update.whole_units},
-                    {"mirror_bytes", report.update.mirror_bytes}};
-  return entry;
+  return delta_entry(delta, reports, total);
 }
 
 Status LiveVersions::follow_up(Json& entry) {
@@ -113,16 +158,23 @@ Status LiveVersions::follow_up(Json& entry) {
   if (to_mirror_) {
     const Checkpoint checkpoint = std::move(*to_mirror_);
     to_mirror_.reset();
-    LW_TRY(mirror_checkpoint(*model_, mirror_, checkpoint, options_.names, version_));
+    LW_TRY(put_in_mirror(checkpoint));
   }
   // A dense update writes the next slots anyway.
-  if (entry.contains("delta")) LW_TRY(model_->catch_up());
+  for (const auto& rank : ranks_) {
+    if (entry.contains("delta")) LW_TRY(rank->catch_up());
+  }
   entry["seconds"]["behind"] = seconds_since(begin);
   return {};
 }
 
 bool LiveVersions::addresses_unchanged() const {
-  return addresses_ == addresses_of(*model_);
+  return addresses_ == addresses_of(ranks_);
+}
+
+Result<Digest> LiveVersions::digest() const {
+  LW_ASSIGN(const ModelDigest digest, digest_of(ranks_, directory_, options_));
+  return digest.model;
 }
 
 Result<Digest> LiveVersions::cold_digest() const {
@@ -140,8 +192,8 @@ Result<Digest> LiveVersions::cold_digest_of(const std::filesystem::path& directo
                             directory_.quantization};
   LoadOptions options = options_;
   options.mode = CommitMode::kInPlace;
-  LW_ASSIGN(const auto model, load_logged(cold, options));
-  LW_ASSIGN(const ModelDigest digest, digest_of(*model));
+  LW_ASSIGN(const Ranks ranks, load_ranks(cold, options, group_));
+  LW_ASSIGN(const ModelDigest digest, digest_of(ranks, cold, options));
   return digest.model;
 }
 

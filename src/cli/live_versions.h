@@ -1,5 +1,5 @@
-// A live model that takes one version after another, from checkpoints and deltas: what reload and follow
-// share.
+// The ranks of a live model that take one version after another, from checkpoints and deltas: what reload and
+// follow share.
 #pragma once
 
 #include <memory>
@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "cli/command.h"
+#include "cli/ranks.h"
 #include "liveweight/delta.h"
 #include "liveweight/mirror.h"
 
@@ -14,41 +15,44 @@ namespace liveweight::cli {
 
 class LiveVersions {
  public:
-  // `mirror`: a directory, or empty.
-  LiveVersions(const ModelDirectory& directory, LoadOptions options, std::string mirror)
-      : directory_(directory), options_(std::move(options)), mirror_path_(std::move(mirror)) {}
+  // `mirror`: a directory, one for all ranks, or empty.
+  LiveVersions(const ModelDirectory& directory, LoadOptions options, const TensorParallelOptions& group,
+               std::string mirror)
+      : directory_(directory), options_(std::move(options)), group_(group), mirror_path_(std::move(mirror)) {}
 
   // The first version: `directory`'s, of that name. With a mirror it is copied there.
   Status load(std::string version);
   // The first version: what the mirror holds.
   Status resume(std::shared_ptr<Mirror> mirror);
 
-  // The next version, from a checkpoint or a delta on the current one. The entry has what contract and
-  // documents name for it, without digests.
-  Result<Json> take(const std::filesystem::path& path);
-  // What the directory's name says where the checkpoint does not record its version; before `follow_up`.
-  void name_version(std::string version) { version_ = std::move(version); }
+  // The next version, from a checkpoint or a delta on the current one; all ranks take it or none. `name`:
+  // what it is called where it does not record its version. The entry has what contract and documents name
+  // for it, without digests.
+  Result<Json> take(const std::filesystem::path& path, const std::string& name = "");
 
   // After `take`: brings the mirror and the next slots up, which nobody waits for; adds its seconds.
   Status follow_up(Json& entry);
 
-  // The digest of a cold load of the version that the last `take` gave.
+  // Of the current version; of a cold load of the version that the last `take` gave.
+  Result<Digest> digest() const;
   Result<Digest> cold_digest() const;
 
-  LiveModel& model() const { return *model_; }
   const std::string& version() const { return version_; }
   bool addresses_unchanged() const;
 
  private:
   Status open_mirror();
-  Result<Json> take_checkpoint(const std::filesystem::path& path);
-  Result<Json> take_delta(const std::filesystem::path& path);
+  Status attach_mirror();
+  Status put_in_mirror(const Checkpoint& checkpoint);
+  Result<Json> take_checkpoint(const std::filesystem::path& path, const std::string& name);
+  Result<Json> take_delta(const std::filesystem::path& path, const std::string& name);
   Result<Digest> cold_digest_of(const std::filesystem::path& directory) const;
 
   const ModelDirectory& directory_;
   const LoadOptions options_;
+  const TensorParallelOptions group_;
   const std::string mirror_path_;
-  std::unique_ptr<LiveModel> model_;
+  Ranks ranks_;
   std::shared_ptr<Mirror> mirror_;
   std::string version_;
   std::optional<Checkpoint> to_mirror_;        // the last dense version, until follow_up

@@ -10,6 +10,7 @@ namespace {
 
 struct ReloadCommand {
   ModelOptions model;
+  TensorParallelOptions tensor_parallel;
   std::vector<std::string> next;
   std::string mode = "flip";
   std::string mirror;
@@ -19,28 +20,30 @@ struct ReloadCommand {
 class Reloads {
  public:
   Reloads(const ReloadCommand& command, const ModelDirectory& directory, const LoadOptions& options)
-      : command_(command), directory_(directory), live_(directory, options, command.mirror) {}
+      : command_(command),
+        directory_(directory),
+        live_(directory, options, command.tensor_parallel, command.mirror) {}
 
   Result<Outcome> run() {
     LW_ASSIGN(const std::string version, version_of(directory_.checkpoint));
     LW_TRY(live_.load(version));
-    LW_ASSIGN(const ModelDigest initial, digest_of(live_.model()));
+    LW_ASSIGN(const Digest initial, live_.digest());
     Outcome out;
     Json reloads = Json::array();
-    out.text = fmt::format("{}  loaded {}\n", initial.model.hex(), command_.model.directory);
+    out.text = fmt::format("{}  loaded {}\n", initial.hex(), command_.model.directory);
     for (const std::string& next : command_.next) {
       LW_ASSIGN(Json entry, reload_one(next, out));
       reloads.push_back(std::move(entry));
     }
-    out.json = {{"initial", {{"digest", initial.model.hex()}}}, {"reloads", reloads}, {"ok", ok_}};
+    out.json = {{"initial", {{"digest", initial.hex()}}}, {"reloads", reloads}, {"ok", ok_}};
     return out;
   }
 
  private:
   Result<Json> reload_one(const std::string& next, Outcome& out) {
     Result<Json> taken = live_.take(next);
-    LW_ASSIGN(const ModelDigest digest, digest_of(live_.model()));
-    const std::string hex = digest.model.hex();
+    LW_ASSIGN(const Digest digest, live_.digest());
+    const std::string hex = digest.hex();
     if (!taken) {
       const Error& error = taken.error();
       out.text += fmt::format("{}  refused {}: {}\n", hex, next, error.message);
@@ -64,9 +67,9 @@ class Reloads {
     if (!command_.no_verify) {
       LW_ASSIGN(const Digest cold, live_.cold_digest());
       entry["cold_digest"] = cold.hex();
-      entry["equal"] = cold == digest.model;
-      verdict = cold == digest.model ? ", equal to a cold load" : ", NOT equal to a cold load";
-      ok_ = ok_ && cold == digest.model;
+      entry["equal"] = cold == digest;
+      verdict = cold == digest ? ", equal to a cold load" : ", NOT equal to a cold load";
+      ok_ = ok_ && cold == digest;
     }
     out.text += fmt::format("{}  version {} from {}: {:.2f} ms, pause {:.1f} us{}{}\n", hex, number, next,
                             total * 1e3, pause_us, delta_text(entry), verdict);
@@ -92,6 +95,7 @@ class Reloads {
 Run add_reload(CLI::App& app) {
   auto command = std::make_shared<ReloadCommand>();
   command->model.add_to(app);
+  command->tensor_parallel.add_to(app);
   app.add_option("NEW_DIR", command->next, "directories of new weights or deltas, in order")->required();
   app.add_option("--mode", command->mode, "flip, copy or in_place");
   app.add_option("--mirror", command->mirror,

@@ -59,6 +59,10 @@ Status settle_version(Mirror& mirror, uint64_t sequence) {
 // way to.
 Status bring_mirror_up(LiveModel::Implementation& model) {
   if (model.mirror_to_revert) model.revert_mirror(*model.mirror_to_revert);
+  // Another rank noted an update there that did not come about.
+  if (model.mirror_sequence && model.mirror->has_reverted(*model.mirror_sequence + 1)) {
+    model.mirror_sequence = model.mirror->sequence();
+  }
   if (model.mirror_sequence != model.mirror->sequence()) return {};
   return settle_version(*model.mirror, *model.mirror_sequence);
 }
@@ -89,7 +93,12 @@ Result<std::shared_ptr<Update::Implementation>> open_update(LiveModel::Implement
       model.lags[p].forget();
     }
   }
-  if (update->options.deltas && model.mirror) LW_TRY(bring_mirror_up(model));
+  // What brings the whole model is cheaper to copy there than to compare.
+  const bool partial = update->options.deltas || !update->options.scope.empty();
+  if (partial && model.mirror && model.plan->mode() != CommitMode::kInPlace) {
+    LW_TRY(bring_mirror_up(model));
+    if (update->check_mirror()) update->whole_changes = std::make_unique<WholeChanges>(model.tables());
+  }
   update->staging = std::make_unique<Staging>(
       model.tables(), [&model](int32_t p) { return model.next_slot(p); },
       update->options.staging_budget_bytes);

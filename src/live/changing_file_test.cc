@@ -101,6 +101,65 @@ TEST_P(ChangingFileTest, OneThatIsCutOffAfterItWasProvedIsNeverServed) {
   }
 }
 
+class ChangingDeltaTest : public ChangingFileTest {
+ protected:
+  void SetUp() override {
+    ChangingFileTest::SetUp();
+    const Checkpoint old = Checkpoint::open(kSample / "step_00300").value();
+    const Checkpoint updated = Checkpoint::open(kSample / "step_02500").value();
+    DeltaWriter writer = DeltaWriter::create(directory_ / "delta", {}).value();
+    for (const CheckpointTensor& tensor : updated.tensors()) {
+      ASSERT_TRUE(writer.add(tensor.name, old.find(tensor.name)->view, tensor.view));
+    }
+    ASSERT_TRUE(writer.finish());
+    ASSERT_TRUE(model_->attach_mirror(Mirror::in_memory(old, same_name).value()));
+  }
+
+  // The shard of the delta is changed by `change` once it was opened.
+  template <typename Change>
+  void expect_refused(const Change& change) {
+    const DeltaDirectory delta = DeltaDirectory::open(directory_ / "delta").value();
+    const auto shard = directory_ / "delta/model-00000-of-00001.safetensors";
+    std::filesystem::copy_file(shard, directory_ / "whole");
+    change(shard);
+    const auto report = reload_delta(*model_, delta, "0");
+    ASSERT_FALSE(report);
+    EXPECT_EQ(report.error().code, ErrorCode::kIo);
+    EXPECT_THAT(report.error().message, ::testing::HasSubstr(".safetensors: the file changed"));
+    EXPECT_EQ(digest_of(*model_)->model, before_);
+    std::filesystem::rename(directory_ / "whole", shard);
+    ASSERT_TRUE(reload_delta(*model_, DeltaDirectory::open(directory_ / "delta").value(), "0"));
+    ASSERT_TRUE(model_->catch_up());
+    EXPECT_NE(digest_of(*model_)->model, before_);
+  }
+};
+
+TEST_P(ChangingDeltaTest, ATruncatedOneIsRefused) {
+  expect_refused([](const auto& shard) { std::filesystem::resize_file(shard, 30'000); });
+}
+
+TEST_P(ChangingDeltaTest, AnEmptiedOneIsRefused) {
+  expect_refused([](const auto& shard) { std::filesystem::resize_file(shard, 0); });
+}
+
+TEST_P(ChangingDeltaTest, OneThatWasReplacedIsRefused) {
+  expect_refused([&](const auto& shard) {
+    std::filesystem::copy_file(file_, directory_ / "new");
+    std::filesystem::rename(directory_ / "new", shard);
+  });
+}
+
+TEST_P(ChangingDeltaTest, OneThatWasRewrittenInPlaceIsRefused) {
+  expect_refused([](const auto& shard) {
+    std::filesystem::last_write_time(shard, std::filesystem::file_time_type::clock::now());
+    std::fstream file(shard, std::ios::binary | std::ios::in | std::ios::out);
+    file.seekp(-2, std::ios::end).write("\0\0", 2).flush();
+  });
+}
+
+INSTANTIATE_TEST_SUITE_P(Modes, ChangingDeltaTest, ::testing::Values(CommitMode::kFlip, CommitMode::kCopy),
+                         [](const auto& info) { return std::string(to_string(info.param)); });
+
 INSTANTIATE_TEST_SUITE_P(Modes, ChangingFileTest,
                          ::testing::Values(CommitMode::kFlip, CommitMode::kCopy, CommitMode::kInPlace),
                          [](const auto& info) { return std::string(to_string(info.param)); });

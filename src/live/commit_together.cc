@@ -17,6 +17,7 @@ Error at_rank(size_t rank, Error error) {
 Result<std::vector<UpdateReport>> commit_together(std::span<Update> updates) {
   const auto give_up = [&](size_t rank, Error error) {
     for (Update& update : updates) update.abort();
+    if (updates.size() == 1) return tl::unexpected(std::move(error));
     return tl::unexpected(at_rank(rank, std::move(error)));
   };
   for (size_t rank = 0; rank < updates.size(); ++rank) {

@@ -42,6 +42,14 @@ struct Fleet {
     mirror_can_go_back = false;
   }
 
+  // All ranks on the first one's.
+  void share_mirror() {
+    for (size_t rank = 1; rank < live.size(); ++rank) {
+      mirrors[rank] = mirrors[0];
+      ASSERT_TRUE(live[rank]->attach_mirror(mirrors[0]));
+    }
+  }
+
   void expect_cold(const std::string& what) const {
     const Digest cold = cold_digest(model, current, options);
     if (size == 1) {
@@ -57,6 +65,11 @@ struct Fleet {
       const auto report = put_changes(*rank, current, next);
       ASSERT_TRUE(report) << report.error().message;
     }
+    committed(next);
+  }
+
+  // By an update that the mirrors followed.
+  void committed(const Weights& next) {
     previous = std::exchange(current, next);
     mirror_can_go_back = true;
     for (const auto& mirror : mirrors) expect_mirrored(*mirror);

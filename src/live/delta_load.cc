@@ -11,24 +11,43 @@ namespace {
 
 class DeltaLoad {
  public:
-  DeltaLoad(LiveModel& model, const DeltaDirectory& delta, const NameMap& names)
-      : model_(model), delta_(delta), names_(names), mirror_(model.mirror()) {}
+  DeltaLoad(std::span<LiveModel* const> ranks, const DeltaDirectory& delta, const NameMap& names)
+      : ranks_(ranks), delta_(delta), names_(names), mirror_(ranks.front()->mirror()) {}
 
-  Result<DeltaReport> run(UpdateOptions options) {
+  // What is wrong with files that changed while they were read is that.
+  Result<std::vector<DeltaReport>> run(UpdateOptions options) {
+    options.verify_source = [this] { return delta_.check_unchanged(); };
+    if (options.label.empty()) options.label = delta_.version();
+    Result<std::vector<DeltaReport>> reports = load(std::move(options));
+    if (!reports) LW_TRY(delta_.check_unchanged());
+    return reports;
+  }
+
+ private:
+  Result<std::vector<DeltaReport>> load(UpdateOptions options) {
     report_.base_version = delta_.base_version();
     report_.version = delta_.version();
     LW_TRY(collect_names(options));
     options.deltas = true;
-    options.label = delta_.version();
-    LW_ASSIGN(Update update, model_.begin_update(std::move(options)));
+    label_ = options.label;
+    std::vector<Update> updates;
+    for (LiveModel* rank : ranks_) {
+      LW_ASSIGN(Update update, rank->begin_update(options));
+      updates.push_back(std::move(update));
+    }
     LW_TRY(decode_all());
-    for (const TensorDelta& delta : deltas_) LW_TRY(update.put_delta(delta));
-    LW_ASSIGN(report_.update, update.commit());
-    report_.touched_units = touched_units(model_.plan().implementation(), deltas_);
-    return report_;
+    for (Update& update : updates) {
+      for (const TensorDelta& delta : deltas_) LW_TRY(update.put_delta(delta));
+    }
+    LW_ASSIGN(const std::vector<UpdateReport> reports, commit_together(updates));
+    std::vector<DeltaReport> all(ranks_.size(), report_);
+    for (size_t rank = 0; rank < all.size(); ++rank) {
+      all[rank].update = reports[rank];
+      all[rank].touched_units = touched_units(ranks_[rank]->plan().implementation(), deltas_);
+    }
+    return all;
   }
 
- private:
   Status collect_names(UpdateOptions& options) {
     for (const std::string& name : delta_.names()) {
       LW_ASSIGN(std::string canonical, names_.canonical(name));
@@ -58,7 +77,7 @@ class DeltaLoad {
 
   // The current tensor; of `indices` only what it is, as those bring whole elements.
   Result<TensorView> base_of(const std::string& name, const std::string& canonical) const {
-    const Plan::Implementation& plan = model_.plan().implementation();
+    const Plan::Implementation& plan = ranks_.front()->plan().implementation();
     const int32_t source = plan.find_source(canonical);
     if (source < 0) {
       return fail(ErrorCode::kUnknownTensor, fmt::format("tensor {}: the model has none of that name", name),
@@ -69,7 +88,7 @@ class DeltaLoad {
       return TensorView{facts.dtype, facts.shape, nullptr, facts.bytes};
     }
     TensorView view = mirror_ ? mirror_->find(canonical) : TensorView{};
-    const bool ahead = mirror_ && mirror_->version() == delta_.version() && !mirror_->has_previous_values();
+    const bool ahead = mirror_ && mirror_->version() == label_ && !mirror_->has_previous_values();
     if (view.data && !ahead) return view;
     return fail(ErrorCode::kFailedState,
                 fmt::format("{}: {} needs the values before it: {}", delta_.path().string(),
@@ -89,26 +108,35 @@ class DeltaLoad {
     return {};
   }
 
-  LiveModel& model_;
+  const std::span<LiveModel* const> ranks_;
   const DeltaDirectory& delta_;
   const NameMap& names_;
   const std::shared_ptr<Mirror> mirror_;
   std::vector<std::pair<std::string, std::string>> tensors_;  // in the delta and in the model
   std::vector<TensorDelta> deltas_;
-  DeltaReport report_;
+  std::string label_;
+  DeltaReport report_;  // what all ranks' have
 };
 
 }  // namespace
 
 Result<DeltaReport> reload_delta(LiveModel& model, const DeltaDirectory& delta, const std::string& version,
                                  const NameMap& names, UpdateOptions options) {
+  LiveModel* const alone = &model;
+  LW_ASSIGN(auto reports, reload_delta(std::span(&alone, 1), delta, version, names, std::move(options)));
+  return std::move(reports.front());
+}
+
+Result<std::vector<DeltaReport>> reload_delta(std::span<LiveModel* const> ranks, const DeltaDirectory& delta,
+                                              const std::string& version, const NameMap& names,
+                                              UpdateOptions options) {
   if (!same_version(delta.base_version(), version)) {
     return fail(ErrorCode::kStaleVersion,
                 fmt::format("{}: base_version: it applies on version {}, but the model is at {}",
                             delta.path().string(), delta.base_version(), version),
                 {delta.path().string()});
   }
-  return DeltaLoad(model, delta, names).run(std::move(options));
+  return DeltaLoad(ranks, delta, names).run(std::move(options));
 }
 
 Status mirror_checkpoint(LiveModel& model, std::shared_ptr<Mirror> mirror, const Checkpoint& checkpoint,

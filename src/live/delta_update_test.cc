@@ -13,21 +13,34 @@ void dense(Random& random, Fleet& fleet) {
   fleet.attach();
 }
 
+constexpr uint64_t kSurelyNoted = uint64_t{300} << 10;  // of whole tensors, all of whose elements change
+
 void partial(Random& random, Fleet& fleet) {
   const Weights other = fleet.model.weights(random);
   UpdateOptions options;
   options.scope = {"model.layers.0"};
   Weights next = fleet.current;
+  bool noted = true;
   for (const auto& rank : fleet.live) {
     auto update = rank->begin_update(options);
     ASSERT_TRUE(update);
     for (const auto& [name, entry] : other.tensors) {
       if (name.rfind("model.layers.0.", 0) != 0) continue;
       next.tensors[name] = entry;
-      ASSERT_TRUE(update->borrow(name, other.view(name)));
+      const int64_t size = element_count(entry.shape), half = between(random, 0, 1) * size / 2;
+      if (half == 0) {
+        ASSERT_TRUE(update->borrow(name, other.view(name)));
+        continue;
+      }
+      ASSERT_TRUE(put_run(*update, name, other.view(name), half, size - half));
+      ASSERT_TRUE(put_run(*update, name, other.view(name), 0, half));
     }
-    ASSERT_TRUE(update->commit());
+    const auto report = update->commit();
+    ASSERT_TRUE(report) << report.error().message;
+    noted = noted && report->in_mirror;
+    EXPECT_TRUE(noted || report->source_bytes > kSurelyNoted);
   }
+  if (noted) return fleet.committed(next);
   fleet.previous = std::exchange(fleet.current, next);
   fleet.attach();
 }
@@ -82,9 +95,9 @@ void mixed(Random& random, Fleet& fleet) {
     }
     const auto report = update->commit();
     ASSERT_TRUE(report) << report.error().message;
+    EXPECT_TRUE(report->in_mirror);
   }
-  fleet.previous = std::exchange(fleet.current, next);
-  fleet.attach();
+  fleet.committed(next);
 }
 
 void one_step(Random& random, Fleet& fleet) {
@@ -165,6 +178,39 @@ TEST(DeltaUpdate, EqualsAColdLoadWhereRanksShareOneMirrorOnDisk) {
       });
       fleet.expect_cold("a shared delta");
       ASSERT_FALSE(has_failed());
+    }
+  });
+}
+
+// Ranks of one process, which commit together: the mirror follows them, forth and back.
+TEST(DeltaUpdate, EqualsAColdLoadWhereRanksOfOneProcessShareTheMirrorAndGoBackTogether) {
+  for_each_seed(27, [&](Random& random, uint64_t seed) {
+    Fleet fleet(random, seed, 2, between(random, 0, 1) == 0);
+    SCOPED_TRACE(fmt::format("LIVEWEIGHT_TEST_SEED={}: {}", seed, fleet.model.text()));
+    for (const auto& rank : fleet.live) ASSERT_TRUE(rank->attach_mirror(fleet.mirrors[0]));
+    for (int step = 1; step <= 6 && !has_failed(); ++step) {
+      const Weights next = changed(random, fleet.current);
+      const auto deltas = deltas_between(fleet.current, next);
+      std::vector<Update> updates;
+      for (const auto& rank : fleet.live) {
+        UpdateOptions options;
+        options.deltas = true;
+        options.label = fmt::format("{}", step);
+        updates.push_back(rank->begin_update(options).value());
+        ASSERT_TRUE(put_deltas(updates.back(), deltas));
+      }
+      const auto reports = commit_together(updates);
+      ASSERT_TRUE(reports) << reports.error().message;
+      updates.clear();
+      const Weights before = std::exchange(fleet.current, next);
+      fleet.expect_cold("a delta into all ranks");
+      if (between(random, 0, 1) == 0) {
+        for (const auto& rank : fleet.live) ASSERT_TRUE(rank->rollback());
+        fleet.current = before;
+      }
+      fleet.expect_cold("a rollback of all ranks");
+      ASSERT_TRUE(fleet.mirrors[0]->settle());
+      fleet.expect_mirrored(*fleet.mirrors[0]);
     }
   });
 }

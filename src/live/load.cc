@@ -74,20 +74,32 @@ Result<std::unique_ptr<LiveModel>> load_model(const ModelDirectory& directory, c
   LW_ASSIGN(auto model, LiveModel::create(std::move(plan)));
   UpdateOptions update;
   update.label = options.label;
-  LW_TRY(reload(*model, directory.checkpoint, options.names, std::move(update)));
+  LW_TRY(reload(*model, directory.checkpoint, options.names, update));
   return model;
 }
 
 Result<UpdateReport> reload(LiveModel& model, const Checkpoint& checkpoint, const NameMap& names,
-                            UpdateOptions options) {
+                            const UpdateOptions& options) {
+  LiveModel* const alone = &model;
+  LW_ASSIGN(auto reports, reload(std::span(&alone, 1), checkpoint, names, options));
+  return std::move(reports.front());
+}
+
+Result<std::vector<UpdateReport>> reload(std::span<LiveModel* const> ranks, const Checkpoint& checkpoint,
+                                         const NameMap& names, const UpdateOptions& given) {
+  UpdateOptions options = given;
   options.verify_source = [&checkpoint] { return checkpoint.check_unchanged(); };
-  LW_ASSIGN(Update update, model.begin_update(std::move(options)));
+  std::vector<Update> updates;
+  for (LiveModel* rank : ranks) {
+    LW_ASSIGN(Update update, rank->begin_update(options));
+    updates.push_back(std::move(update));
+  }
   for (const CheckpointTensor& tensor : checkpoint.tensors()) {
     LW_ASSIGN(const std::string name, names.canonical(tensor.name));
     if (is_ignored_tensor(name)) continue;
-    LW_TRY(update.borrow(name, tensor.view));
+    for (Update& update : updates) LW_TRY(update.borrow(name, tensor.view));
   }
-  return update.commit();
+  return commit_together(updates);
 }
 
 }  // namespace liveweight

@@ -93,7 +93,8 @@ Status put_checkpoint(Fleet& fleet, uint64_t seed) {
 Status put_mirrors(Fleet& fleet) {
   LW_ASSIGN(const Checkpoint checkpoint, Checkpoint::open(fleet.directory.path() / "next"));
   for (size_t rank = 0; rank < fleet.live.size(); ++rank) {
-    LW_TRY(fleet.mirrors[rank]->replace(checkpoint, same_name, "whole"));
+    const bool shared = rank > 0 && fleet.mirrors[rank] == fleet.mirrors[0];
+    if (!shared) LW_TRY(fleet.mirrors[rank]->replace(checkpoint, same_name, "whole"));
     LW_TRY(fleet.live[rank]->attach_mirror(fleet.mirrors[rank]));
   }
   return {};
@@ -108,6 +109,34 @@ Status put_delta(Fleet& fleet, const Weights& next) {
   for (Update& update : updates) LW_TRY(put_deltas(update, deltas_between(fleet.current, next)));
   LW_TRY(commit_together(updates));
   return {};
+}
+
+bool is_of_layer(const std::string& name) {
+  return name.starts_with("model.layers.0.");
+}
+
+// The whole tensors of one layer, which the mirrors follow.
+Status put_layer(Fleet& fleet, const Weights& next) {
+  UpdateOptions options;
+  options.scope = {"model.layers.0"};
+  options.label = "a layer";
+  std::vector<Update> updates;
+  LW_TRY(begin_all(fleet, options, updates));
+  for (Update& update : updates) {
+    for (const auto& [name, entry] : next.tensors) {
+      if (is_of_layer(name)) LW_TRY(update.borrow(name, next.view(name)));
+    }
+  }
+  LW_TRY(commit_together(updates));
+  return {};
+}
+
+Weights with_another_layer(Random& random, const Weights& current) {
+  Weights next = current;
+  for (auto& [name, entry] : changed(random, current).tensors) {
+    if (is_of_layer(name)) next.tensors[name] = entry;
+  }
+  return next;
 }
 
 Status catch_all_up(Fleet& fleet) {
@@ -155,6 +184,10 @@ class Seams : public ::testing::Test {
       suffer(
           fleet, "a mirror", [&] { return put_mirrors(fleet); }, next);
     for (int i = 0; i < 2 && !has_failed(); ++i) {
+      next = with_another_layer(random, fleet.current);
+      suffer(
+          fleet, "a layer", [&] { return put_layer(fleet, next); }, next);
+      if (has_failed()) return;
       next = changed(random, fleet.current);
       suffer(
           fleet, "a delta", [&] { return put_delta(fleet, next); }, next);
@@ -181,6 +214,7 @@ TEST_F(Seams, ThatFailLeaveTheModelAsItWasAndTheNextGoodUpdateWorks) {
   const uint64_t rounds = for_each_seed(2 * kSteps * kKinds, [&](Random& random, uint64_t seed) {
     const bool first_time = seed <= kSteps * kKinds;
     Fleet fleet(random, seed, between(random, 1, 2), first_time || between(random, 0, 3) > 0);
+    if (between(random, 0, 1) == 0) fleet.share_mirror();
     const auto which = static_cast<int>(seed % (kSteps * kKinds));
     step_ = static_cast<Step>(which / kKinds);
     kind_ = static_cast<Kind>(which % kKinds);

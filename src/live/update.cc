@@ -80,6 +80,7 @@ Status Update::Implementation::take_pieces(const std::string& name, bool borrowe
   const Source& source = model.tables().sources[index];
   LW_ASSIGN(const std::vector<Piece> pieces, pieces_of(source));
   LW_TRY(coverage->add(index, pieces));
+  LW_TRY(compare_with_mirror(index, pieces));
   touch(index, false);
   for (const Piece& piece : pieces) {
     if (piece.rows == 0 || piece.cols == 0) continue;
@@ -209,6 +210,7 @@ void Update::Implementation::fill_report() {
   report.changed_elements = deltas->counts().changed_elements;
   report.whole_units = deltas->counts().units;
   report.mirror_bytes = deltas->counts().mirror_bytes;
+  report.in_mirror = mirror_recorded.has_value();
   report.extra_peak_bytes = model.next_slot_bytes() + staging->peak_bytes();
   const uint64_t budget = staging->peak_bytes() > 0 ? options.staging_budget_bytes : 0;
   report.predicted_extra_peak_bytes = model.plan->extra_peak_bytes() + budget;

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <map>
+#include <set>
 
 #include "base/seam.h"
 #include "live/update_state.h"
@@ -93,11 +94,27 @@ Status Update::Implementation::check_whole_matrices() const {
   return {};
 }
 
-// Only a version that consists of changes alone can be noted at their cost.
+Status Update::Implementation::compare_with_mirror(int32_t source, const std::vector<Piece>& pieces) {
+  if (!whole_changes) return {};
+  std::lock_guard lock(mirror_mutex);
+  LW_ASSIGN(const auto hold, model.mirror->hold());
+  LW_TRY(whole_changes->add(*model.mirror, source, pieces));
+  return model.mirror->check_whole();
+}
+
+// Only changes can be noted at their cost.
 Status Update::Implementation::record_in_mirror() {
-  if (!check_mirror() || deltas->tensors() < coverage->tensors()) return {};
+  const bool changes_only = deltas->tensors() == coverage->tensors();
+  if (!check_mirror() || (!changes_only && (!whole_changes || whole_changes->overflowed()))) return {};
   std::vector<TensorDelta> changes = deltas->take();
   std::erase_if(changes, [&](const TensorDelta& delta) { return !model.mirror->find(delta.name).data; });
+  if (!changes_only) {
+    std::set<std::string> known;  // of tied tensors one may have come as changes, and another whole
+    for (const TensorDelta& delta : changes) known.insert(delta.name);
+    for (TensorDelta& delta : whole_changes->take(*model.mirror)) {
+      if (known.insert(delta.name).second) changes.push_back(std::move(delta));
+    }
+  }
   const uint64_t sequence = *model.mirror_sequence;
   LW_TRY(model.mirror->record(std::move(changes), options.label, sequence));
   mirror_recorded = sequence + 1;

@@ -12,6 +12,7 @@
 #include "live/delta_staging.h"
 #include "live/model_state.h"
 #include "live/staging.h"
+#include "live/whole_changes.h"
 #include "liveweight/update.h"
 
 namespace liveweight {
@@ -28,8 +29,10 @@ struct Update::Implementation {
   std::unique_ptr<Coverage> coverage;
   std::unique_ptr<Staging> staging;
   std::unique_ptr<DeltaStaging> deltas;
-  std::mutex touch_mutex;     // of `touched` and the model's lags, until `stage`
-  std::vector<bool> touched;  // parameters that the update writes
+  std::unique_ptr<WholeChanges> whole_changes;  // null: whole tensors are not noted in the mirror
+  std::mutex mirror_mutex;                      // of comparing with it
+  std::mutex touch_mutex;                       // of `touched` and the model's lags, until `stage`
+  std::vector<bool> touched;                    // parameters that the update writes
   UpdateReport report;
   std::atomic<bool> prepared{false};
   bool aliases_settled = false;
@@ -49,6 +52,8 @@ struct Update::Implementation {
   Status prepare();
   Result<UpdateReport> commit();
   void close() noexcept;
+  // Whether the mirror is at the current version, or where another process has put it on the way to this one.
+  Status check_mirror() const;
 
  private:
   Status take_pieces(const std::string& name, bool borrowed, const PiecesOf& pieces_of);
@@ -63,8 +68,7 @@ struct Update::Implementation {
   Status stage_all();
   Status stage_deltas();
   Status check_whole_matrices() const;
-  // Whether the mirror is at the current version, or where another process has put it on the way to this one.
-  Status check_mirror() const;
+  Status compare_with_mirror(int32_t source, const std::vector<Piece>& pieces);
   Status record_in_mirror();
   Status prepare_now();
   Status prove();
