@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <fstream>
+#include <optional>
 #include <vector>
 
 #include "base/temporary_folder.h"
@@ -88,6 +89,27 @@ TEST_F(FileTest, ComesWholeWhereEachCallMovesLittle) {
   EXPECT_EQ(read_text_file(path_).value(), text);
 }
 
+// Cuts the file off before it is read.
+class CutOff : public Seam {
+ public:
+  explicit CutOff(std::filesystem::path path) : path_(std::move(path)) { set_seam(this); }
+  ~CutOff() override { set_seam(nullptr); }
+  Status reached(Step step) override {
+    if (step == Step::kRead) std::filesystem::resize_file(path_, 4);
+    return {};
+  }
+  size_t shortened(Step, size_t bytes) override { return bytes; }
+
+ private:
+  const std::filesystem::path path_;
+};
+
+TEST_F(FileTest, ATextThatIsCutOffMeanwhileIsAsLongAsWhatWasRead) {
+  ASSERT_TRUE(write_text_file(path_, "a text"));
+  const CutOff cut(path_);
+  EXPECT_EQ(read_text_file(path_).value(), "a te");
+}
+
 TEST_F(FileTest, OnlyRegularFilesAreRead) {
   for (const std::filesystem::path& path : {std::filesystem::path("/dev/null"), folder_.path()}) {
     const auto text = read_text_file(path);
@@ -104,9 +126,11 @@ TEST_F(FileTest, WhatWasNotFinishedGoesAwayAndWhatWasFinishedStays) {
   {
     ReplacementFile file(path_);
     ASSERT_TRUE(file.create());
-    ReplacementDirectory directory(folder_.path() / "directory");
-    ASSERT_TRUE(directory.create());
-    const ReplacementDirectory moved(std::move(directory));
+    std::optional<ReplacementDirectory> directory(std::in_place, folder_.path() / "directory");
+    ASSERT_TRUE(directory->create());
+    const ReplacementDirectory moved(std::move(*directory));
+    directory.reset();
+    EXPECT_TRUE(std::filesystem::exists(moved.path()));
   }
   EXPECT_TRUE(std::filesystem::is_empty(folder_.path()));
   {

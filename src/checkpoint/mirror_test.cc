@@ -163,6 +163,9 @@ TEST_F(MirrorTest, TakesBackOnlyItsLastChange) {
   ASSERT_TRUE(mirror->record(deltas, "1", first));
   EXPECT_EQ(mirror->revert(first).error().code, ErrorCode::kStaleVersion);
   EXPECT_TRUE(holds(*mirror, next));
+  // A version that is called what the one before it was is another all the same.
+  ASSERT_TRUE(mirror->record(changed(next).second, "1", first + 1));
+  EXPECT_EQ(mirror->revert(first + 1).error().code, ErrorCode::kStaleVersion);
 }
 
 TEST_F(MirrorTest, LeavesADirectoryThatIsNotItsOwn) {
@@ -175,18 +178,122 @@ TEST_F(MirrorTest, LeavesADirectoryThatIsNotItsOwn) {
 
 TEST_F(MirrorTest, BeginsItsLogAnewWhenItIsLong) {
   const auto mirror = filled();
+  const fs::path log = root_ / "mirror/1/log";
   Values now = values_;
-  for (int i = 0; i < 300; ++i) {
-    auto [next, deltas] = changed(now);
-    ASSERT_TRUE(mirror->record(deltas, std::to_string(i), mirror->sequence()));
+  uint64_t written = fs::file_size(log);
+  for (int i = 0; i < 8; ++i) {
+    Values next = now;
+    for (uint16_t& value : next["a"]) value = static_cast<uint16_t>(random_());
+    auto deltas = std::vector{compare_tensors("a", view(now, "a"), view(next, "a")).value()};
+    const uint64_t sequence = mirror->sequence();
+    ASSERT_TRUE(mirror->record(std::move(deltas), std::to_string(i), sequence));
     ASSERT_TRUE(mirror->settle());
+    EXPECT_EQ(mirror->sequence(), sequence + 1);
     now = std::move(next);
+    if (i == 0) written = fs::file_size(log) - written;
   }
-  EXPECT_LT(fs::file_size(root_ / "mirror/1/log"), uint64_t{1} << 20);
+  EXPECT_GT(written, uint64_t{300'000}) << "one version is kept, not written over at once";
+  EXPECT_LT(fs::file_size(log), uint64_t{1} << 20) << "eight are not";
   EXPECT_TRUE(mirror->verify());
   const auto again = open();
-  EXPECT_EQ(again->version(), "299");
+  EXPECT_EQ(again->version(), "7");
+  EXPECT_EQ(again->sequence(), mirror->sequence());
   EXPECT_TRUE(holds(*again, now));
+}
+
+TEST_F(MirrorTest, ReadsWhatAnotherProcessWroteBeforeItLooks) {
+  filled();
+  const auto first = open(), second = open();
+  const auto [next, deltas] = changed(values_);
+  ASSERT_TRUE(first->record(deltas, "1", 1));
+  {
+    const auto hold = second->hold();
+    ASSERT_TRUE(hold);
+    EXPECT_EQ(second->sequence(), 2u);
+    EXPECT_EQ(second->version(), "1");
+    EXPECT_TRUE(second->unsettled());
+    EXPECT_TRUE(second->has_previous_values());
+  }
+  ASSERT_TRUE(second->settle());
+  EXPECT_FALSE(second->unsettled());
+  EXPECT_TRUE(holds(*first, next));
+  {
+    const auto hold = first->hold();
+    ASSERT_TRUE(hold);
+    EXPECT_FALSE(first->unsettled());
+    EXPECT_FALSE(first->has_previous_values());
+  }
+  // And a whole checkpoint, which is another generation.
+  values_["b"][7] ^= 1;
+  ASSERT_TRUE(second->replace(checkpoint(), same_name, "2"));
+  ASSERT_TRUE(first->hold());
+  EXPECT_EQ(first->version(), "2");
+  EXPECT_EQ(first->sequence(), 3u);
+  EXPECT_TRUE(holds(*first, values_));
+  EXPECT_FALSE(fs::exists(root_ / "mirror/1")) << "the generation before goes away";
+}
+
+TEST_F(MirrorTest, InMemoryKeepsTheSameRules) {
+  const Checkpoint whole = checkpoint();
+  const auto mirror = Mirror::in_memory(whole, same_name).value();
+  const auto [next, deltas] = changed(values_);
+  const uint64_t sequence = mirror->sequence();
+  ASSERT_TRUE(mirror->record(deltas, "1", sequence));
+  EXPECT_TRUE(mirror->unsettled());
+  ASSERT_TRUE(mirror->settle());
+  EXPECT_FALSE(mirror->unsettled());
+  EXPECT_TRUE(holds(*mirror, next));
+  EXPECT_TRUE(mirror->check_whole());
+  EXPECT_TRUE(holds(*Mirror::in_memory(whole, same_name).value(), values_)) << "its file stays what it was";
+  ASSERT_TRUE(mirror->record(changed(next).second, "2", sequence + 1));
+  ASSERT_TRUE(mirror->replace(whole, same_name, "3"));
+  EXPECT_EQ(mirror->sequence(), sequence + 3);
+  EXPECT_FALSE(mirror->unsettled());
+  EXPECT_TRUE(holds(*mirror, values_));
+  EXPECT_EQ(mirror->revert(mirror->sequence()).error().code, ErrorCode::kFailedState);
+}
+
+TEST_F(MirrorTest, PutsASecondChangeInAfterTheFirst) {
+  const auto on_disk = filled(), in_memory = Mirror::in_memory(checkpoint(), same_name).value();
+  const auto [next, first] = changed(values_);
+  const auto [last, second] = changed(next);
+  for (const auto& mirror : {on_disk, in_memory}) {
+    ASSERT_TRUE(mirror->record(first, "1", mirror->sequence()));
+    ASSERT_TRUE(mirror->record(second, "2", mirror->sequence()));
+    EXPECT_TRUE(holds(*mirror, next));
+    ASSERT_TRUE(mirror->settle());
+    EXPECT_TRUE(holds(*mirror, last));
+    ASSERT_TRUE(mirror->revert(mirror->sequence()));
+    EXPECT_TRUE(holds(*mirror, next));
+    EXPECT_EQ(mirror->version(), "1");
+  }
+}
+
+TEST_F(MirrorTest, OfACheckpointThatChangedSinceItWasOpenedIsRefused) {
+  const Checkpoint before = checkpoint();
+  values_["a"][0] ^= 1;
+  checkpoint();
+  EXPECT_EQ(Mirror::in_memory(before, same_name).error().code, ErrorCode::kIo);
+}
+
+TEST_F(MirrorTest, WhoseFileWasCutOffTakesNothing) {
+  const auto mirror = Mirror::in_memory(checkpoint(), same_name).value();
+  ASSERT_TRUE(mirror->record(changed(values_).second, "1", mirror->sequence()));
+  fs::resize_file(root_ / "checkpoint/model.safetensors", 100);
+  EXPECT_EQ(mirror->settle().error().code, ErrorCode::kIo);
+  EXPECT_EQ(mirror->check_whole().error().code, ErrorCode::kIo);
+}
+
+TEST_F(MirrorTest, RefusesChangesThatDoNotFit) {
+  const auto mirror = filled();
+  const auto code = [&](TensorDelta delta) {
+    return mirror->record({std::move(delta)}, "1", mirror->sequence()).error().code;
+  };
+  const std::byte value{1};
+  EXPECT_EQ(code(make_delta("c", DType::kBF16, {333}, {{0}, {value, value}})), ErrorCode::kUnknownTensor);
+  EXPECT_EQ(code(make_delta("b", DType::kF16, {333}, {{0}, {value, value}})), ErrorCode::kWrongDtype);
+  EXPECT_EQ(code(make_delta("b", DType::kBF16, {3, 111}, {{0}, {value, value}})), ErrorCode::kWrongShape);
+  EXPECT_EQ(mirror->sequence(), 1u);
 }
 
 // A process that notes and settles one version after another is killed at random instants.
