@@ -58,6 +58,18 @@ TEST_F(ChangedFileTest, AnotherLengthOfTheSameTimeIsNoticed) {
   EXPECT_FALSE(file_->check_unchanged());
 }
 
+TEST_F(ChangedFileTest, PagesThatWereNotThereWhenTheyWereReadAreNoticed) {
+  const std::string text = [&] {
+    std::ifstream file(path_, std::ios::binary);
+    return std::string(std::istreambuf_iterator<char>(file), {});
+  }();
+  std::filesystem::resize_file(path_, 0);
+  EXPECT_EQ(*file_->view(file_->header().tensors[0]).data, std::byte{0});
+  std::ofstream(path_, std::ios::binary) << text;
+  set_time(path_, {1000, 500});
+  EXPECT_FALSE(file_->check_unchanged());
+}
+
 TEST_F(ChangedFileTest, AFileThatIsGoneIsNoticed) {
   std::filesystem::remove(path_);
   EXPECT_EQ(file_->check_unchanged().error().code, ErrorCode::kIo);

@@ -84,9 +84,9 @@ const Malformed kMalformed[] = {
      "tensor a: shape"},
     {"no shape", R"({"a":{"dtype":"U8","data_offsets":[0,1]}})", 1, "tensor a: expected dtype, shape"},
     {"no offsets", R"({"a":{"dtype":"U8","shape":[0]}})", 0, "tensor a: expected dtype, shape"},
-    {"no dtype", R"({"a":{"shape":[1],"data_offsets":[0,1]}})", 1, "tensor a"},
+    {"no dtype", R"({"a":{"shape":[1],"data_offsets":[0,1]}})", 1, "tensor a: expected dtype"},
     {"field twice", R"({"a":{"dtype":"U8","dtype":"U8","shape":[1],"data_offsets":[0,1]}})", 1, "tensor a"},
-    {"unknown field", R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1],"x":1}})", 1, "tensor a"},
+    {"unknown field", R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1],"x":1}})", 1, "unknown field x"},
 };
 
 TEST(SafetensorsHeaderTest, EveryMalformedHeaderIsRefusedByName) {
