@@ -52,7 +52,7 @@ TEST_F(CheckpointTest, AnIndexWithAWrongTotalSizeIsRead) {
 TEST_F(CheckpointTest, AnIndexThatPromisesWhatIsNotThereIsRefusedByName) {
   shard("1.safetensors", {"a"});
   index(R"({"weight_map":{"a":"1.safetensors","b":"2.safetensors"}})");
-  expect_refused("2.safetensors");
+  expect_refused("index.json: shard 2.safetensors is missing");
   index(R"({"weight_map":{"a":"1.safetensors","b":"1.safetensors"}})");
   expect_refused("tensor b");
 }

@@ -60,6 +60,8 @@ TEST_F(MirrorTest, InMemoryKeepsTheSameRules) {
   EXPECT_EQ(mirror->sequence(), sequence + 3);
   EXPECT_FALSE(mirror->unsettled());
   EXPECT_TRUE(holds(*mirror, values_));
+  ASSERT_TRUE(mirror->record(deltas, "4", mirror->sequence()) && mirror->settle());
+  ASSERT_TRUE(mirror->replace(whole, same_name, "5"));
   EXPECT_EQ(mirror->revert(mirror->sequence()).error().code, ErrorCode::kFailedState);
 }
 
