@@ -118,6 +118,9 @@ TEST(ModelDigest, TellsEachParametersSchemeShapeAndBytesApart) {
   for (auto& [name, entry] : zeros.tensors) std::fill(entry.bytes.begin(), entry.bytes.end(), std::byte{0});
   const char* const kDown = "model.layers.0.mlp.down_proj.weight";
   EXPECT_NE(of(digest("fp8_per_block@verl", zeros), kDown), of(digest("fp8_per_block@nemo", zeros), kDown));
+  Weights halves = zeros;
+  for (auto& [name, entry] : halves.tensors) entry.dtype = DType::kF16;
+  EXPECT_NE(of(digest("none", zeros), kDown), of(digest("none", halves), kDown));
 }
 
 }  // namespace
