@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -32,15 +33,15 @@ std::atomic<MappedRange*> g_ranges{nullptr};
 std::mutex g_ranges_mutex;  // of whoever adds a range; the handler takes none
 struct sigaction g_action_before;
 
-// Zeros from the page of `address` to the range's end. True where that worked. Only system calls: safe in a
-// handler.
+// Zeros from the page of `address` to the range's end. True where that worked. Only system calls, and not by
+// way of a library, which may do more (a sanitizer's takes it for a write that other threads race with).
 bool map_zeros(const std::byte* address, MappedRange& range) {
   const long page = sysconf(_SC_PAGESIZE);
   std::byte* const begin = range.begin;
   std::byte* const from = begin + (address - begin) / page * page;
   range.lost = true;
-  return mmap(from, static_cast<size_t>(range.end.load() - from), range.protection,
-              MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != MAP_FAILED;
+  return syscall(SYS_mmap, from, static_cast<size_t>(range.end.load() - from), range.protection.load(),
+                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != -1;
 }
 
 void on_bus_error(int signal, siginfo_t* info, void* context) {

@@ -67,7 +67,7 @@ TEST_F(MappingTest, AMappingAfterOneThatWasLostIsWhole) {
 }
 
 TEST_F(MappingTest, AFaultElsewhereStillEndsTheProcess) {
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
   GTEST_SKIP() << "the sanitizer has a handler of its own, which reports and exits";
 #endif
   const Mapping ours = map();

@@ -1,8 +1,8 @@
-#include "cli/bench_decode.h"
+#include "bench/decode_bench.h"
 
 #include <fmt/format.h>
 
-#include "bench/decode_bench.h"
+#include "cli/bench_command.h"
 #include "cli/progress.h"
 
 namespace liveweight::cli {
@@ -31,29 +31,43 @@ std::string to_line(const bench::DecodeFigures& f) {
 
 }  // namespace
 
-Result<Outcome> bench_decode(const std::filesystem::path& directory, const std::vector<std::string>& schemes,
-                             int rounds) {
+Result<Measured> bench_decode(const BenchOptions& given) {
+  LW_ASSIGN(const std::filesystem::path directory, given.checkpoint());
   bench::DecodeOptions options;
-  options.rounds = rounds;
-  Progress progress("bench decode", static_cast<int64_t>(schemes.size()));
-  Outcome out;
+  options.rounds = given.rounds;
+  Progress progress("bench decode", static_cast<int64_t>(given.schemes.size()));
+  Measured out;
   Json results = Json::array();
-  out.text = fmt::format(
+  const std::string batch = fmt::format("batch {}", options.batch);
+  const std::string prompt = fmt::format("prompt {}", options.prompt_tokens);
+  const auto bars = plot::Mark::kBars;
+  plot::Panel panel{
+      "", "share of the limit", 1.1, {{"decode", bars, {}}, {batch, bars, {}}, {prompt, bars, {}}}, "%.2f"};
+  std::string& text = out.outcome.text;
+  text = fmt::format(
       "tokens/s, and shares of the limits\n{:<34} {:>7} {:>7} {:>6} {:>9} {:>6} {:>9} {:>7} {:>6}\n",
-      "scheme", "decode", "read", "share", fmt::format("batch {}", options.batch), "share",
-      fmt::format("prompt {}", options.prompt_tokens), "fma", "share");
-  for (const std::string& scheme : schemes) {
-    LW_ASSIGN(const auto figures, bench::measure_decode(directory, scheme, options));
-    out.text += to_line(figures);
-    results.push_back(to_json(figures));
+      "scheme", "decode", "read", "share", batch, "share", prompt, "fma", "share");
+  for (const std::string& scheme : given.schemes) {
+    LW_ASSIGN(const auto f, bench::measure_decode(directory, scheme, options));
+    text += to_line(f);
+    results.push_back(to_json(f));
+    panel.series[0].values.push_back(f.decode_share);
+    panel.series[1].values.push_back(f.batch_share);
+    panel.series[2].values.push_back(f.prefill_share);
     progress.update(static_cast<int64_t>(results.size()));
   }
-  out.json = {{"directory", directory.string()},
-              {"rounds", options.rounds},
-              {"prompt_tokens", options.prompt_tokens},
-              {"new_tokens", options.new_tokens},
-              {"batch", options.batch},
-              {"decode", std::move(results)}};
+  out.outcome.json = {{"directory", directory.string()},
+                      {"rounds", options.rounds},
+                      {"prompt_tokens", options.prompt_tokens},
+                      {"new_tokens", options.new_tokens},
+                      {"batch", options.batch},
+                      {"decode", std::move(results)}};
+  out.picture = one_panel(
+      "Tokens under the roofs of memory and multipliers",
+      fmt::format("decoding against reading the weights once a step, a prompt against multiplying and "
+                  "adding every weight; medians of {} rounds",
+                  options.rounds),
+      given.schemes, std::move(panel));
   return out;
 }
 

@@ -130,17 +130,14 @@ void SoakCommand::add_to(CLI::App& app) {
       ->capture_default_str();
   app.add_option("--seed", options.seed, "soak: of the versions and the order of updates")
       ->capture_default_str();
-  app.add_option("--plot", plot,
-                 "soak: file (.svg or .png) for a chart of latency, updates and memory over time");
 }
 
-Result<Outcome> bench_soak(const SoakCommand& command) {
+Result<Measured> bench_soak(const SoakCommand& command) {
   if (command.schemes.size() != 1) {
     return fail(ErrorCode::kInvalidArgument,
                 fmt::format("--quant: a soak expects one scheme, got {}", command.schemes.size()),
                 {"--quant"});
   }
-  if (!command.plot.empty()) LW_TRY(plot::check_chart_file(command.plot));
   bench::SoakOptions options = command.options;
   options.scheme = command.schemes.front();
   watch_for_interrupts();
@@ -152,10 +149,9 @@ Result<Outcome> bench_soak(const SoakCommand& command) {
     });
   }();
   LW_ASSIGN(const SoakReport report, std::move(run));
-  if (!command.plot.empty()) LW_TRY(plot::write_chart(picture_of(report), command.plot));
-  Outcome out{to_json(report), to_text(report), {}};
+  Measured out{{to_json(report), to_text(report), {}}, picture_of(report)};
   if (!report.broken.empty()) {
-    out.refused = Error{ErrorCode::kInternal, "soak: a promise was broken: " + report.broken, {}};
+    out.outcome.refused = Error{ErrorCode::kInternal, "soak: a promise was broken: " + report.broken, {}};
   }
   return out;
 }

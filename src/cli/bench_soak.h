@@ -2,19 +2,18 @@
 #pragma once
 
 #include "bench/soak.h"
-#include "cli/command.h"
+#include "cli/bench_command.h"
 
 namespace liveweight::cli {
 
 struct SoakCommand {
   bench::SoakOptions options{.directory = "samples/addition/checkpoints/step_02500"};
   std::vector<std::string> schemes = {"int8_per_channel"};
-  std::string plot;
 
-  // --seconds, --clients, --seed and --plot.
+  // --seconds, --every, --clients and --seed.
   void add_to(CLI::App& app);
 };
 
-Result<Outcome> bench_soak(const SoakCommand& command);
+Result<Measured> bench_soak(const SoakCommand& command);
 
 }  // namespace liveweight::cli

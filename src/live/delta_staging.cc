@@ -5,13 +5,13 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <limits>
 
 #include "base/seam.h"
 #include "live/apply.h"
 #include "live/delta_checks.h"
 #include "live/delta_split.h"
 #include "live/parallel_jobs.h"
+#include "quantize/gathered_groups.h"
 #include "quantize/patch.h"
 #include "quantize/unit_layout.h"
 #include "tensor/codec.h"
@@ -50,13 +50,26 @@ struct DeltaStaging::Job {
   DeltaRows part;
 };
 
-// What one job needs and notes, so that threads meet only at its end.
+// What one job on one source needs and notes, so that threads meet only at its end.
 struct DeltaStaging::Notes {
+  TensorView old;
+  std::span<const uint32_t> positions;  // of its changes
+  std::span<const std::byte> values;
+  size_t begin = 0, end = 0;     // among them: where those of the job are
   std::vector<std::byte> bytes;  // of the box that is quantized
   uint64_t mirror_bytes = 0;
-  // Among the tensor's changes: where those of its boxes are.
-  size_t begin = 0, end = std::numeric_limits<size_t>::max();
 };
+
+DeltaStaging::Notes DeltaStaging::notes_on(int32_t source) const {
+  Notes notes;
+  notes.old = old_of(source);
+  const auto known = deltas_.find(source);
+  if (known == deltas_.end()) return notes;
+  notes.positions = known->second.positions;
+  notes.values = known->second.values;
+  notes.end = notes.positions.size();
+  return notes;
+}
 
 // Before the first byte of any of them is written: from then on the slots differ there, whatever fails.
 void DeltaStaging::note_units(std::span<const UnitBox> boxes) {
@@ -145,14 +158,17 @@ Status DeltaStaging::run_job(const Job& job) {
   const TensorDelta& delta = deltas_.at(job.source);
   std::byte* slot = slot_of_(target.parameter);
   std::vector<uint32_t> doubtful;
-  const auto patch_rows = [&](const Segment& segment, int64_t begin_row, int64_t end_row) {
+  const auto patch_rows = [&](const Segment& segment, int64_t begin_row, int64_t end_row) -> Status {
     const size_t begin = first_from(delta.positions, job.part.begin, job.part.end, begin_row * source.cols);
     const size_t end = first_from(delta.positions, begin, job.part.end, end_row * source.cols);
-    ElementPatcher({&format, slot, target.matrix, segment}, source.dtype)
+    const SlotRegion region{&format, slot, target.matrix, segment};
+    ElementPatcher(region, source.dtype)
         .run({delta.positions.subspan(begin, end - begin),
               delta.values.data() + begin * static_cast<size_t>(element_bytes(source)), source.cols,
               has_old_ ? old_of(job.source).data : nullptr},
              doubtful);
+    return format.scheme.granularity == Granularity::kGroup ? quantize_groups(job, region, doubtful)
+                                                            : Status{};
   };
   const int64_t tile = target.tile_rows, job_end = job.part.row + job.part.rows;
   int64_t covered = job.part.row;
@@ -161,12 +177,45 @@ Status DeltaStaging::run_job(const Job& job) {
     const int64_t end = std::min(job_end, (segment.source_row + segment.rows + tile - 1) / tile * tile);
     if (begin >= end) continue;
     // A tensor-wide scale counts the elements that other ranks keep, too.
-    if (is_tensor_wide(plan_, target)) patch_rows(Segment{}, covered, begin);
-    patch_rows(segment, begin, end);
+    if (is_tensor_wide(plan_, target)) LW_TRY(patch_rows(Segment{}, covered, begin));
+    LW_TRY(patch_rows(segment, begin, end));
     covered = end;
   }
-  if (is_tensor_wide(plan_, target)) patch_rows(Segment{}, covered, job_end);
+  if (is_tensor_wide(plan_, target)) LW_TRY(patch_rows(Segment{}, covered, job_end));
   return doubtful.empty() ? Status{} : quantize_boxes(job, doubtful);
+}
+
+// Those of the doubtful elements whose groups the region holds whole; the others stay.
+Status DeltaStaging::quantize_groups(const Job& job, const SlotRegion& region,
+                                     std::vector<uint32_t>& doubtful) {
+  if (doubtful.empty()) return {};
+  const Source& source = plan_.sources[job.source];
+  GatheredGroups gathered(region, source.dtype);
+  const int64_t size = region.format->scheme.size;
+  for (uint32_t& position : doubtful) position -= static_cast<uint32_t>(position % source.cols % size);
+  std::sort(doubtful.begin(), doubtful.end());
+  doubtful.erase(std::unique(doubtful.begin(), doubtful.end()), doubtful.end());
+  std::vector<UnitBox> boxes;
+  std::erase_if(doubtful, [&](uint32_t position) {
+    const UnitBox box{job.source, job.target, position / source.cols, 1, position % source.cols, size};
+    if (!gathered.takes(box.row, box.col)) return false;
+    boxes.push_back(box);
+    return true;
+  });
+  note_units(boxes);
+  Notes notes = notes_on(job.source);
+  notes.begin = job.part.begin, notes.end = job.part.end;
+  constexpr size_t kAhead = 16;
+  for (size_t i = 0; i < boxes.size(); ++i) {
+    if (notes.old.data && i + kAhead < boxes.size()) {
+      const UnitBox& next = boxes[i + kAhead];
+      __builtin_prefetch(notes.old.data + (next.row * source.cols + next.col) * element_bytes(source));
+    }
+    LW_TRY(read_patched(boxes[i], notes, gathered.add(boxes[i].row, boxes[i].col)));
+  }
+  add_notes(notes);
+  if (const auto fault = gathered.finish()) return tl::unexpected(fault_error(source, *fault));
+  return {};
 }
 
 Status DeltaStaging::quantize_boxes(const Job& job, const std::vector<uint32_t>& doubtful) {
@@ -195,7 +244,7 @@ Status DeltaStaging::quantize_boxes(const Job& job, const std::vector<uint32_t>&
                      std::min(target.tile_cols, source.cols - col)});
   }
   note_units(boxes);
-  Notes notes;
+  Notes notes = notes_on(job.source);
   notes.begin = job.part.begin, notes.end = job.part.end;
   for (const UnitBox& box : boxes) LW_TRY(quantize_box(box, 0, notes));
   add_notes(notes);
@@ -212,10 +261,15 @@ TensorView DeltaStaging::old_of(int32_t index) const {
   return view.dtype == source.dtype && view.shape == source.shape ? view : TensorView{};
 }
 
-Status DeltaStaging::read_patched(int32_t index, const UnitBox& box, Notes& notes) const {
-  const Source& source = plan_.sources[index];
-  const TensorView old = old_of(index);
-  if (!old.data) {
+Status DeltaStaging::read_patched(const UnitBox& box, Notes& notes) const {
+  const auto each = static_cast<size_t>(element_bytes(plan_.sources[box.source]));
+  notes.bytes.resize(static_cast<size_t>(box.rows * box.cols) * each);
+  return read_patched(box, notes, notes.bytes.data());
+}
+
+Status DeltaStaging::read_patched(const UnitBox& box, Notes& notes, std::byte* to) const {
+  const Source& source = plan_.sources[box.source];
+  if (!notes.old.data) {
     return fail(ErrorCode::kFailedState,
                 fmt::format("tensor {}: the change at {} may move its unit's scale, which needs the unit's "
                             "other elements: {}",
@@ -224,19 +278,14 @@ Status DeltaStaging::read_patched(int32_t index, const UnitBox& box, Notes& note
   }
   const auto each = static_cast<size_t>(element_bytes(source));
   const auto row_bytes = static_cast<size_t>(box.cols) * each;
-  notes.bytes.resize(row_bytes * static_cast<size_t>(box.rows));
-  notes.mirror_bytes += notes.bytes.size();
-  const auto known = deltas_.find(index);
-  for (int64_t r = 0; r < box.rows; ++r) {
+  notes.mirror_bytes += row_bytes * static_cast<size_t>(box.rows);
+  for (int64_t r = 0; r < box.rows; ++r, to += row_bytes) {
     const int64_t first = (box.row + r) * source.cols + box.col;
-    std::byte* to = notes.bytes.data() + static_cast<size_t>(r) * row_bytes;
-    std::memcpy(to, old.data + static_cast<size_t>(first) * each, row_bytes);
-    if (known == deltas_.end()) continue;
-    const auto& [positions, values] = std::pair(known->second.positions, known->second.values);
-    const size_t end = std::min(notes.end, positions.size());
-    for (size_t i = first_from(positions, notes.begin, end, first);
-         i < end && positions[i] < first + box.cols; ++i) {
-      std::memcpy(to + (positions[i] - static_cast<size_t>(first)) * each, values.data() + i * each, each);
+    std::memcpy(to, notes.old.data + static_cast<size_t>(first) * each, row_bytes);
+    for (size_t i = first_from(notes.positions, notes.begin, notes.end, first);
+         i < notes.end && notes.positions[i] < first + box.cols; ++i) {
+      std::memcpy(to + (notes.positions[i] - static_cast<size_t>(first)) * each,
+                  notes.values.data() + i * each, each);
     }
   }
   return {};
@@ -244,15 +293,15 @@ Status DeltaStaging::read_patched(int32_t index, const UnitBox& box, Notes& note
 
 Result<float> DeltaStaging::last_element(int32_t index) const {
   const Source& source = plan_.sources[index];
-  Notes notes;
-  LW_TRY(read_patched(index, {index, 0, source.rows - 1, 1, source.cols - 1, 1}, notes));
+  Notes notes = notes_on(index);
+  LW_TRY(read_patched({index, 0, source.rows - 1, 1, source.cols - 1, 1}, notes));
   return load_high_precision(source.dtype, notes.bytes.data(), 0);
 }
 
 Status DeltaStaging::quantize_box(const UnitBox& box, float amax, Notes& notes) {
   const Source& source = plan_.sources[box.source];
   const Target& target = source.targets[box.target];
-  LW_TRY(read_patched(box.source, box, notes));
+  LW_TRY(read_patched(box, notes));
   TensorUnit unit{amax, 0};
   if (fills_edges(plan_, source, target)) {
     LW_ASSIGN(unit.last_element, last_element(box.source));
@@ -264,7 +313,7 @@ Status DeltaStaging::quantize_box(const UnitBox& box, float amax, Notes& notes) 
 Status DeltaStaging::quantize_all(const std::vector<UnitBox>& boxes, float amax) {
   note_units(boxes);
   return run_jobs(static_cast<int64_t>(boxes.size()), [&](int64_t i) -> Status {
-    Notes notes;
+    Notes notes = notes_on(boxes[static_cast<size_t>(i)].source);
     LW_TRY(quantize_box(boxes[static_cast<size_t>(i)], amax, notes));
     add_notes(notes);
     return {};
@@ -296,8 +345,8 @@ Status DeltaStaging::quantize_matrix(const Key& key, const std::vector<UnitBox>&
   std::vector<float> maxima(boxes.size());
   LW_TRY(run_jobs(static_cast<int64_t>(boxes.size()), [&](int64_t i) -> Status {
     const UnitBox& box = boxes[static_cast<size_t>(i)];
-    Notes notes;
-    LW_TRY(read_patched(box.source, box, notes));
+    Notes notes = notes_on(box.source);
+    LW_TRY(read_patched(box, notes));
     const Piece piece{box.row, box.rows, box.col, box.cols, notes.bytes.data(), box.cols};
     LW_ASSIGN(maxima[static_cast<size_t>(i)], piece_maximum(plan_.sources[box.source], piece));
     add_notes(notes);

@@ -11,6 +11,7 @@
 #include "live/plan_tables.h"
 #include "live/slot_lag.h"
 #include "liveweight/mirror.h"
+#include "quantize/quantize.h"
 
 namespace liveweight {
 
@@ -52,13 +53,16 @@ class DeltaStaging {
   using Key = std::pair<int32_t, int32_t>;  // parameter and matrix
 
   Status run_job(const Job& job);
+  Status quantize_groups(const Job& job, const SlotRegion& region, std::vector<uint32_t>& doubtful);
   Status quantize_boxes(const Job& job, const std::vector<uint32_t>& doubtful);
   Status quantize_box(const UnitBox& box, float amax, Notes& notes);
   Status quantize_all(const std::vector<UnitBox>& boxes, float amax);
   Status quantize_matrix(const Key& key, const std::vector<UnitBox>& doubtful);
   Status quantize_edges(int32_t source, int32_t target);
-  // The box's elements as they will be, into the notes.
-  Status read_patched(int32_t source, const UnitBox& box, Notes& notes) const;
+  Notes notes_on(int32_t source) const;
+  // The box's elements as they will be, side by side.
+  Status read_patched(const UnitBox& box, Notes& notes, std::byte* to) const;
+  Status read_patched(const UnitBox& box, Notes& notes) const;  // into the notes
   Result<float> last_element(int32_t source) const;
   void note_units(std::span<const UnitBox> boxes);
   void add_notes(const Notes& notes);

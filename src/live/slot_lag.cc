@@ -3,7 +3,7 @@
 #include "base/memory.h"
 #include "base/threads.h"
 #include "live/delta_split.h"
-#include "quantize/patch.h"
+#include "quantize/slot_copy.h"
 
 namespace liveweight {
 namespace {

@@ -40,7 +40,7 @@ ElementRule::ElementRule(const Scheme& scheme, DType source_dtype)
   if (rule.zero_scale != 0) unclear_scale = rule.zero_scale;
   if (inverse) unclear_scale = 1;
   constexpr float kDeciding = 0.97f;  // a little below kNearLargest, as codes are rounded
-  deciding_code = static_cast<int>(rule.divisor * kDeciding);
+  deciding_code = static_cast<int>(std::lround(rule.divisor * kDeciding));
   floor = scale_of(0);
 }
 

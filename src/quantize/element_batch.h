@@ -9,7 +9,7 @@
 
 namespace liveweight {
 
-inline constexpr int64_t kElementBatch = 64;
+inline constexpr int64_t kElementBatch = 16;  // at most 64; whole vectors of floats
 
 struct ElementBatch {
   alignas(64) std::byte elements[kElementBatch * sizeof(float)] = {};  // of the source's dtype, side by side

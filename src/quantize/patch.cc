@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 
 #include "quantize/unit_layout.h"
 #include "tensor/codec.h"
@@ -10,31 +11,12 @@
 namespace liveweight {
 namespace {
 
-// Division of positions by one number of columns.
-class RowOf {
- public:
-  explicit RowOf(int64_t cols) : cols_(cols), inverse_(1.0 / static_cast<double>(cols)) {}
-  int64_t operator()(uint32_t position) const {
-    auto row = static_cast<int64_t>(static_cast<double>(position) * inverse_);
-    row -= row * cols_ > position;
-    row += (row + 1) * cols_ <= position;
-    return row;
-  }
+// How many batches a processor's outstanding fetches are spread over.
+constexpr int64_t kUnderWay = 4;
 
- private:
-  int64_t cols_;
-  double inverse_;
-};
-
-bool keeps_row(const Segment& segment, int64_t row) {
-  return row >= segment.source_row && row < segment.source_row + segment.rows;
-}
-
-// From the first byte of a row of codes.
-int64_t code_offset(const KernelFormat& format, int64_t col, int64_t element_bytes) {
-  const int64_t local = col - format.source_col;
-  if (format.scheme.element == Element::kInt4) return local / 2;
-  return format.scheme.quantizes() ? local : local * element_bytes;
+int64_t bits_of_code(const KernelFormat& format) {
+  if (format.scheme.element == Element::kInt4) return 4;
+  return format.scheme.quantizes() ? 8 : bits_of(format.source_dtype);
 }
 
 }  // namespace
@@ -52,13 +34,24 @@ ColumnRange columns_of_units(const KernelFormat& format) {
   }
 }
 
+// Elements that are patched together.
 struct ElementPatcher::Batch {
   int64_t count = 0;
-  size_t index[kElementBatch];     // among the changes
-  std::byte* code[kElementBatch];  // null where the region does not keep the element
+  uint64_t kept = 0;              // a bit for each: whether the region keeps it
+  std::byte nowhere{};            // takes the codes of the others
+  uint32_t index[kElementBatch];  // among the changes
+  std::byte* code[kElementBatch];
+  uint8_t shift[kElementBatch];  // of the code in its byte
   const std::byte* scale[kElementBatch];
-  bool high_nibble[kElementBatch];
   ElementBatch elements;
+};
+
+// Goes over changes row by row.
+struct ElementPatcher::Cursor {
+  size_t next = 0;
+  uint32_t begin = 1, end = 0;  // positions of the row
+  std::byte* codes = nullptr;   // of the row; null where it is not kept
+  const std::byte* scales = nullptr;
 };
 
 ElementPatcher::ElementPatcher(const SlotRegion& region, DType source)
@@ -66,179 +59,199 @@ ElementPatcher::ElementPatcher(const SlotRegion& region, DType source)
       format_(*region.format),
       source_(source),
       element_bytes_(bits_of(source) / 8),
+      code_bits_(bits_of_code(format_)),
       unit_cols_(columns_of_units(format_)) {
-  if (format_.scheme.quantizes()) rule_ = ElementRule(format_.scheme, source);
+  if (!format_.scheme.quantizes()) return;
+  rule_ = ElementRule(format_.scheme, source);
+  for (int code = 0; code < 256; ++code) may_decide_[code] = rule_.may_decide(static_cast<uint8_t>(code));
 }
+
+// Elements whose old values tell whether they held their units' scales up. They are fetched together, as they
+// lie apart and each would be waited for.
+class ElementPatcher::Questions {
+ public:
+  Questions(const ElementPatcher& patcher, const ElementChanges& changes, std::vector<uint32_t>& doubtful)
+      : patcher_(patcher), old_(changes.old), doubtful_(doubtful) {}
+
+  void ask(uint32_t position, float scale) {
+    if (!old_) return doubtful_.push_back(position);
+    if (count_ == kElementBatch) answer();
+    __builtin_prefetch(old_ + position * patcher_.element_bytes_);
+    positions_[count_] = position;
+    scales_[count_++] = scale;
+  }
+
+  void answer() {
+    for (int64_t i = 0; i < count_; ++i) {
+      const float old = std::fabs(load_high_precision(patcher_.source_, old_, positions_[i]));
+      if (!(patcher_.rule_.scale_of(old) < scales_[i])) doubtful_.push_back(positions_[i]);
+    }
+    count_ = 0;
+  }
+
+ private:
+  const ElementPatcher& patcher_;
+  const std::byte* old_;
+  std::vector<uint32_t>& doubtful_;
+  int64_t count_ = 0;
+  uint32_t positions_[kElementBatch];
+  float scales_[kElementBatch];
+};
 
 void ElementPatcher::run(const ElementChanges& changes, std::vector<uint32_t>& doubtful) const {
-  if (!format_.scheme.quantizes()) return copy(changes);
-  // While one batch is finished the lines of the next are on their way.
-  Batch batches[2];
-  size_t next = 0;
-  locate(changes, next, batches[0]);
-  for (int64_t turn = 0; batches[turn % 2].count > 0; ++turn) {
-    locate(changes, next, batches[(turn + 1) % 2]);
-    finish(changes, batches[turn % 2], doubtful);
-  }
-}
-
-void ElementPatcher::locate(const ElementChanges& changes, size_t& next, Batch& batch) const {
-  const RowOf row_of(changes.cols);
-  const Segment& segment = region_.segment;
-  const int64_t last_row = segment.source_row + std::max<int64_t>(segment.rows, 1) - 1;
-  const auto scale_bytes = bits_of(format_.scale.dtype) / 8;
-  batch.count = 0;
-  for (; next < changes.positions.size() && batch.count < kElementBatch; ++next) {
-    const int64_t row = row_of(changes.positions[next]);
-    const int64_t col = changes.positions[next] - row * changes.cols;
-    if (col < unit_cols_.begin || col >= unit_cols_.end) continue;
-    const int64_t at = batch.count++;
-    batch.index[at] = next;
-    const int64_t unit_row = std::clamp(row, segment.source_row, last_row);
-    const int64_t unit_col = std::clamp(col, format_.source_col, format_.source_col + format_.cols - 1);
-    batch.scale[at] = region_.slot +
-                      row_offset(format_.scale, region_.matrix, scale_row_of(format_, segment, unit_row)) +
-                      scale_col_of(format_, unit_col) * scale_bytes;
-    __builtin_prefetch(batch.scale[at]);
-    batch.code[at] = nullptr;
-    if (!keeps_row(segment, row) || col != unit_col) continue;
-    batch.code[at] = region_.slot +
-                     row_offset(format_.data, region_.matrix, segment.row + row - segment.source_row) +
-                     code_offset(format_, col, element_bytes_);
-    batch.high_nibble[at] = ((col - format_.source_col) & 1) != 0;
-    __builtin_prefetch(batch.code[at], 1);
-  }
-}
-
-float ElementPatcher::scale_at(const std::byte* at) const {
-  if (format_.scale.dtype != DType::kF32) return load_high_precision(format_.scale.dtype, at, 0);
-  float scale;
-  std::memcpy(&scale, at, sizeof scale);
-  return scale;
-}
-
-void ElementPatcher::finish(const ElementChanges& changes, Batch& batch,
-                            std::vector<uint32_t>& doubtful) const {
-  const bool nibbles = format_.scheme.element == Element::kInt4;
-  ElementBatch& elements = batch.elements;
-  for (int64_t i = 0; i < batch.count; ++i) {
-    elements.scale[i] = scale_at(batch.scale[i]);
-    // Copies of a fixed size are one instruction.
-    if (element_bytes_ == 2) {
-      std::memcpy(elements.elements + i * 2, changes.values + batch.index[i] * 2, 2);
+  // A few batches are under way at once, each of about as many lines as a processor fetches at a time: memory
+  // works all the while that one of them is encoded.
+  Batch batches[kUnderWay];
+  Cursor cursor;
+  Questions questions(*this, changes, doubtful);
+  for (int64_t i = 0; i + 1 < kUnderWay; ++i) locate(changes, cursor, batches[i]);
+  for (int64_t turn = 0; batches[turn % kUnderWay].count > 0; ++turn) {
+    locate(changes, cursor, batches[(turn + kUnderWay - 1) % kUnderWay]);
+    Batch& batch = batches[turn % kUnderWay];
+    if (format_.scheme.quantizes()) {
+      patch(changes, batch, doubtful, questions);
     } else {
-      std::memcpy(elements.elements + i * 4, changes.values + batch.index[i] * 4, 4);
+      copy(changes, batch);
     }
   }
+  questions.answer();
+}
+
+void ElementPatcher::enter_row(uint32_t position, int64_t cols, Cursor& cursor) const {
+  const Segment& segment = region_.segment;
+  const auto row = static_cast<int64_t>(position / static_cast<uint32_t>(cols));
+  cursor.begin = static_cast<uint32_t>(row * cols);
+  cursor.end =
+      static_cast<uint32_t>(std::min((row + 1) * cols, int64_t{std::numeric_limits<uint32_t>::max()}));
+  cursor.codes = keeps_row(segment, row) ? region_.slot + row_offset(format_.data, region_.matrix,
+                                                                     segment.row + row - segment.source_row)
+                                         : nullptr;
+  const int64_t last_row = segment.source_row + std::max<int64_t>(segment.rows, 1) - 1;
+  const int64_t unit_row = std::clamp(row, segment.source_row, last_row);
+  cursor.scales =
+      region_.slot + row_offset(format_.scale, region_.matrix, scale_row_of(format_, segment, unit_row));
+}
+
+void ElementPatcher::locate(const ElementChanges& changes, Cursor& at, Batch& batch) const {
+  Cursor cursor = at;
+  const bool split =
+      format_.scheme.granularity == Granularity::kGroup || format_.scheme.granularity == Granularity::kBlock;
+  const auto unit = static_cast<uint32_t>(split ? format_.scheme.size : 1);
+  const auto scale_bytes = static_cast<uint32_t>(bits_of(format_.scale.dtype) / 8);
+  const auto bits = static_cast<uint32_t>(code_bits_);
+  const auto first_col = static_cast<uint32_t>(format_.source_col);
+  const auto last_col = static_cast<uint32_t>(format_.source_col + format_.cols - 1);
+  const uint32_t first_unit = first_col / unit;
+  const auto begin = static_cast<uint32_t>(unit_cols_.begin), end = static_cast<uint32_t>(unit_cols_.end);
+  int64_t count = 0;
+  uint64_t kept = 0;
+  for (; cursor.next < changes.positions.size() && count < kElementBatch; ++cursor.next) {
+    const uint32_t position = changes.positions[cursor.next];
+    if (position >= cursor.end) enter_row(position, changes.cols, cursor);
+    const uint32_t col = position - cursor.begin;
+    if (col < begin || col >= end) continue;
+    batch.index[count] = static_cast<uint32_t>(cursor.next);
+    const uint32_t kept_col = std::clamp(col, first_col, last_col);
+    batch.scale[count] = cursor.scales + (split ? (kept_col / unit - first_unit) * scale_bytes : 0);
+    if (split) __builtin_prefetch(batch.scale[count]);
+    const bool keeps = cursor.codes && col == kept_col;
+    const uint64_t bit = uint64_t{col - first_col} * bits;
+    batch.code[count] = keeps ? cursor.codes + bit / 8 : &batch.nowhere;
+    batch.shift[count] = bit % 8;
+    __builtin_prefetch(batch.code[count], 1);
+    kept |= uint64_t{keeps} << count;
+    ++count;
+  }
+  batch.count = count;
+  batch.kept = kept;
+  at = cursor;
+}
+
+void ElementPatcher::gather(const ElementChanges& changes, Batch& batch) const {
+  ElementBatch& elements = batch.elements;
+  for (int64_t i = 0; i < batch.count; ++i) {
+    // Copies of a fixed size are one instruction.
+    if (element_bytes_ == 2) {
+      std::memcpy(elements.elements + i * 2, changes.values + size_t{batch.index[i]} * 2, 2);
+    } else {
+      std::memcpy(elements.elements + i * 4, changes.values + size_t{batch.index[i]} * 4, 4);
+    }
+  }
+  if (format_.scale.dtype == DType::kF32) {
+    for (int64_t i = 0; i < batch.count; ++i) std::memcpy(&elements.scale[i], batch.scale[i], sizeof(float));
+    return;
+  }
+  uint16_t halves[kElementBatch];
+  for (int64_t i = 0; i < batch.count; ++i) std::memcpy(&halves[i], batch.scale[i], sizeof halves[i]);
+  for (int64_t i = 0; i < batch.count; ++i) {
+    elements.scale[i] =
+        format_.scale.dtype == DType::kBF16 ? bf16_to_float(halves[i]) : fp16_to_float(halves[i]);
+  }
+}
+
+// Those whose old codes may be of elements that decide their scales, and those that are not here.
+uint64_t ElementPatcher::may_have_decided(const Batch& batch) const {
+  const auto mask = static_cast<uint8_t>((1 << code_bits_) - 1);
+  uint64_t may = ~batch.kept;
+  for (int64_t i = 0; i < batch.count; ++i) {
+    const auto byte = static_cast<uint8_t>(*batch.code[i]);
+    may |= uint64_t{may_decide_[byte >> batch.shift[i] & mask]} << i;
+  }
+  return may;
+}
+
+void ElementPatcher::patch(const ElementChanges& changes, Batch& batch, std::vector<uint32_t>& doubtful,
+                           Questions& questions) const {
+  gather(changes, batch);
+  ElementBatch& elements = batch.elements;
   if (rule_.from_scale) {
     encode_elements(rule_, elements, batch.count);
   } else {
     elements.unclear = ~uint64_t{0};
   }
-  for (int64_t i = 0; i < batch.count; ++i) {
-    if (elements.unclear >> i & 1 || decides(changes, batch, i)) {
-      doubtful.push_back(changes.positions[batch.index[i]]);
-      continue;
-    }
-    if (!batch.code[i]) continue;
-    const auto code = static_cast<std::byte>(elements.code[i]);
-    if (!nibbles) {
-      *batch.code[i] = code;
-    } else if (batch.high_nibble[i]) {
-      *batch.code[i] = (*batch.code[i] & std::byte{0x0f}) | code << 4;
+  const uint64_t all = (uint64_t{1} << batch.count) - 1, may = may_have_decided(batch);
+  for (uint64_t left = all & (elements.large | elements.unclear | may); left; left &= left - 1) {
+    const auto i = static_cast<int64_t>(__builtin_ctzll(left));
+    const Doubt doubt = doubt_of(elements, i, may >> i & 1);
+    if (doubt == Doubt::kNone) continue;
+    const uint32_t position = changes.positions[batch.index[i]];
+    if (doubt == Doubt::kAskOld) {
+      questions.ask(position, elements.scale[i]);
     } else {
-      *batch.code[i] = (*batch.code[i] & std::byte{0xf0}) | code;
+      doubtful.push_back(position);
     }
+  }
+  store(batch);
+}
+
+void ElementPatcher::store(const Batch& batch) const {
+  if (code_bits_ == 8) {
+    for (int64_t i = 0; i < batch.count; ++i) *batch.code[i] = std::byte{batch.elements.code[i]};
+    return;
+  }
+  for (int64_t i = 0; i < batch.count; ++i) {
+    const auto others = std::byte{0xf0} >> batch.shift[i];
+    *batch.code[i] = (*batch.code[i] & others) | std::byte(batch.elements.code[i] & 0x0f) << batch.shift[i];
   }
 }
 
-// Whether the change of one element may change its unit's scale.
-bool ElementPatcher::decides(const ElementChanges& changes, const Batch& batch, int64_t i) const {
-  const float scale = batch.elements.scale[i];
-  if (batch.elements.large >> i & 1) {
-    const float own = rule_.scale_of(std::fabs(load_high_precision(source_, batch.elements.elements, i)));
+ElementPatcher::Doubt ElementPatcher::doubt_of(const ElementBatch& elements, int64_t i,
+                                               bool may_have_decided) const {
+  if (elements.unclear >> i & 1) return Doubt::kDoubtful;
+  const float scale = elements.scale[i];
+  if (elements.large >> i & 1) {
+    const float own = rule_.scale_of(std::fabs(load_high_precision(source_, elements.elements, i)));
     // What holds the scale up now holds it up whatever was there before.
-    if (own == scale) return false;
-    if (!(own < scale)) return true;
+    if (own == scale) return Doubt::kNone;
+    if (!(own < scale)) return Doubt::kDoubtful;
   }
-  if (batch.code[i]) {
-    const auto byte = static_cast<uint8_t>(*batch.code[i]);
-    uint8_t code = byte;
-    if (format_.scheme.element == Element::kInt4) code = batch.high_nibble[i] ? byte >> 4 : byte & 0x0f;
-    if (!rule_.may_decide(code)) return false;
-  }
-  if (scale == rule_.floor) return false;
-  if (!changes.old) return true;
-  const uint32_t position = changes.positions[batch.index[i]];
-  return !(rule_.scale_of(std::fabs(load_high_precision(source_, changes.old, position))) < scale);
+  return may_have_decided && scale != rule_.floor ? Doubt::kAskOld : Doubt::kNone;
 }
 
-void ElementPatcher::copy(const ElementChanges& changes) const {
-  const RowOf row_of(changes.cols);
+void ElementPatcher::copy(const ElementChanges& changes, const Batch& batch) const {
   const auto bytes = static_cast<size_t>(element_bytes_);
-  for (size_t i = 0; i < changes.positions.size(); ++i) {
-    const int64_t row = row_of(changes.positions[i]), col = changes.positions[i] - row * changes.cols;
-    if (!keeps_row(region_.segment, row) || col < unit_cols_.begin || col >= unit_cols_.end) continue;
-    const int64_t local = region_.segment.row + row - region_.segment.source_row;
-    std::memcpy(region_.slot + row_offset(format_.data, region_.matrix, local) +
-                    code_offset(format_, col, element_bytes_),
-                changes.values + i * bytes, bytes);
-  }
-}
-
-void copy_elements(const SlotRegion& to, const std::byte* from, std::span<const uint32_t> positions,
-                   int64_t source_cols) {
-  const KernelFormat& format = *to.format;
-  const RowOf row_of(source_cols);
-  const auto bytes = static_cast<size_t>(format.scheme.quantizes() ? 1 : bits_of(format.source_dtype) / 8);
-  constexpr size_t kAhead = 64;
-  uint64_t offsets[kAhead];
-  size_t next = 0;
-  while (next < positions.size()) {
-    size_t count = 0;
-    for (; next < positions.size() && count < kAhead; ++next) {
-      const int64_t row = row_of(positions[next]), col = positions[next] - row * source_cols;
-      if (!keeps_row(to.segment, row) || col < format.source_col || col >= format.source_col + format.cols)
-        continue;
-      const int64_t local = to.segment.row + row - to.segment.source_row;
-      offsets[count] = row_offset(format.data, to.matrix, local) +
-                       static_cast<uint64_t>(code_offset(format, col, static_cast<int64_t>(bytes)));
-      __builtin_prefetch(from + offsets[count]);
-      __builtin_prefetch(to.slot + offsets[count], 1);
-      ++count;
-    }
-    for (size_t i = 0; i < count; ++i) std::memcpy(to.slot + offsets[i], from + offsets[i], bytes);
-  }
-}
-
-void copy_units(const SlotRegion& to, const std::byte* from, int64_t row, int64_t rows, int64_t col,
-                int64_t cols) {
-  const KernelFormat& format = *to.format;
-  const Segment& segment = to.segment;
-  const int64_t first = std::max(row, segment.source_row);
-  const int64_t last = std::min(row + rows, segment.source_row + segment.rows) - 1;
-  const int64_t begin = std::max(col, format.source_col);
-  const int64_t end = std::min(col + cols, format.source_col + format.cols) - 1;
-  if (first > last || begin > end) return;
-  const int64_t element_bytes = bits_of(format.source_dtype) / 8;
-  const auto copy = [&](uint64_t offset, int64_t bytes) {
-    std::memcpy(to.slot + offset, from + offset, static_cast<size_t>(bytes));
-  };
-  const int64_t code_begin = code_offset(format, begin, element_bytes);
-  const int64_t last_bytes = format.scheme.quantizes() ? 1 : element_bytes;
-  const int64_t code_bytes = code_offset(format, end, element_bytes) + last_bytes - code_begin;
-  for (int64_t r = first; r <= last; ++r) {
-    const int64_t local = segment.row + r - segment.source_row;
-    copy(row_offset(format.data, to.matrix, local) + static_cast<uint64_t>(code_begin), code_bytes);
-  }
-  const int64_t scale_begin = scale_col_of(format, begin), scale_end = scale_col_of(format, end) + 1;
-  for (const Part* part : {&format.scale, &format.zero_point}) {
-    if (part->bytes == 0) continue;
-    const int64_t each = bits_of(part->dtype) / 8;
-    for (int64_t r = scale_row_of(format, segment, first); r <= scale_row_of(format, segment, last); ++r) {
-      copy(row_offset(*part, to.matrix, r) + static_cast<uint64_t>(scale_begin * each),
-           (scale_end - scale_begin) * each);
-    }
+  for (int64_t i = 0; i < batch.count; ++i) {
+    if (batch.kept >> i & 1) std::memcpy(batch.code[i], changes.values + batch.index[i] * bytes, bytes);
   }
 }
 

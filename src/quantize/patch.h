@@ -2,6 +2,7 @@
 // telling which units may need another scale.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -34,34 +35,35 @@ class ElementPatcher {
   // A region whose segment has no rows patches nothing and looks only for doubtful units.
   ElementPatcher(const SlotRegion& region, DType source);
 
-  // Writes the codes of the elements that the region keeps. Appends to `doubtful` the position of an element
-  // of each unit whose scale may change: that unit must be quantized whole, or proved unchanged; its codes
-  // may be wrong until then. For Element::kHighPrecision there are none. Calls may run at once where they
-  // share no row. Allocates nothing but what `doubtful` needs.
+  // Writes the codes of the elements that the region keeps. Appends to `doubtful`, in no order, the position
+  // of an element of each unit whose scale may change: that unit must be quantized whole, or proved
+  // unchanged; its codes may be wrong until then. For Element::kHighPrecision there are none. Calls may run
+  // at once where they share no row. Allocates nothing but what `doubtful` needs.
   void run(const ElementChanges& changes, std::vector<uint32_t>& doubtful) const;
 
  private:
   struct Batch;
-  void locate(const ElementChanges& changes, size_t& next, Batch& batch) const;
-  void finish(const ElementChanges& changes, Batch& batch, std::vector<uint32_t>& doubtful) const;
-  void copy(const ElementChanges& changes) const;
-  bool decides(const ElementChanges& changes, const Batch& batch, int64_t i) const;
-  float scale_at(const std::byte* at) const;
+  struct Cursor;
+  class Questions;
+  // Whether the change of one element may change its unit's scale; `kAskOld`: its old value tells.
+  enum class Doubt { kNone, kAskOld, kDoubtful };
+  void enter_row(uint32_t position, int64_t cols, Cursor& cursor) const;
+  void locate(const ElementChanges& changes, Cursor& cursor, Batch& batch) const;
+  void gather(const ElementChanges& changes, Batch& batch) const;
+  uint64_t may_have_decided(const Batch& batch) const;
+  Doubt doubt_of(const ElementBatch& elements, int64_t i, bool may_have_decided) const;
+  void patch(const ElementChanges& changes, Batch& batch, std::vector<uint32_t>& doubtful,
+             Questions& questions) const;
+  void store(const Batch& batch) const;
+  void copy(const ElementChanges& changes, const Batch& batch) const;
 
   const SlotRegion region_;
   const KernelFormat& format_;
   const DType source_;
-  const int64_t element_bytes_;
+  const int64_t element_bytes_, code_bits_;
   const ColumnRange unit_cols_;
   ElementRule rule_;
+  std::array<bool, 256> may_decide_ = {};  // by code
 };
-
-// Copies the bytes that hold those elements from one slot of the format to another.
-void copy_elements(const SlotRegion& to, const std::byte* from, std::span<const uint32_t> positions,
-                   int64_t source_cols);
-
-// Copies the codes of what the region keeps of a box of whole units, and the units' scales and zero points.
-void copy_units(const SlotRegion& to, const std::byte* from, int64_t row, int64_t rows, int64_t col,
-                int64_t cols);
 
 }  // namespace liveweight

@@ -27,6 +27,11 @@ inline int64_t scale_col_of(const KernelFormat& format, int64_t source_col) {
   return split ? source_col / format.scheme.size - format.source_col / format.scheme.size : 0;
 }
 
+// Whether the segment keeps that row of the source.
+inline bool keeps_row(const Segment& segment, int64_t source_row) {
+  return source_row >= segment.source_row && source_row < segment.source_row + segment.rows;
+}
+
 // The first byte of a row of a part.
 inline uint64_t row_offset(const Part& part, int64_t matrix, int64_t row) {
   return part.offset + static_cast<uint64_t>((matrix * part.rows + row) * part.row_bytes);

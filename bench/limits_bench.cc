@@ -1,0 +1,68 @@
+#include "bench/limits_bench.h"
+
+#include <fstream>
+
+#include "base/memory.h"
+#include "base/temporary_folder.h"
+#include "bench/rounds.h"
+#include "bench/streams.h"
+#include "checkpoint/mapping.h"
+
+namespace liveweight::bench {
+namespace {
+
+struct Loop {
+  const char* name;
+  bool mapped_file = false;
+  uint64_t written_of_two = 0;  // of two bytes read
+  Stores stores = Stores::kNonTemporal;
+};
+
+constexpr Loop kLoops[] = {
+    {"read"},
+    {"mapped file", true},
+    {"2 to 1", false, 1},
+    {"2 to 1", false, 1, Stores::kRegular},
+    {"copy", false, 2},
+    {"copy", false, 2, Stores::kRegular},
+};
+
+Status write_file_of(const std::filesystem::path& path, const Buffer& bytes) {
+  std::ofstream file(path, std::ios::binary);
+  file.write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
+  if (file.flush()) return {};
+  return fail(ErrorCode::kIo, path.string() + ": cannot write it", {path.string()});
+}
+
+}  // namespace
+
+Result<std::vector<LimitFigures>> measure_limits(uint64_t bytes, int rounds) {
+  LW_ASSIGN(const Buffer source, Buffer::allocate(bytes));
+  LW_ASSIGN(const Buffer target, Buffer::allocate(bytes));
+  LW_ASSIGN(const TemporaryFolder folder, TemporaryFolder::make("liveweight-bench-limits"));
+  LW_TRY(write_file_of(folder.path() / "pages", source));
+  LW_ASSIGN(const Mapping file, Mapping::open(folder.path() / "pages", Mapping::Access::kRead));
+  std::vector<double> seconds[std::size(kLoops)][2];
+  for (int round = 0; round < rounds; ++round) {
+    for (size_t i = 0; i < std::size(kLoops); ++i) {
+      const Loop& loop = kLoops[i];
+      const std::byte* from = loop.mapped_file ? file.bytes().data() : source.data();
+      for (const bool one_thread : {true, false}) {
+        seconds[i][one_thread].push_back(seconds_of([&] {
+          stream(from, bytes, target.data(), bytes / 2 * loop.written_of_two, {loop.stores, one_thread});
+        }));
+      }
+    }
+  }
+  std::vector<LimitFigures> all;
+  for (size_t i = 0; i < std::size(kLoops); ++i) {
+    const Loop& loop = kLoops[i];
+    const double moved = static_cast<double>(bytes + bytes / 2 * loop.written_of_two) / 1e9;
+    const char* stores = loop.stores == Stores::kNonTemporal ? "non-temporal" : "regular";
+    all.push_back({loop.name, loop.written_of_two ? stores : "", moved / median(seconds[i][true]),
+                   moved / median(seconds[i][false])});
+  }
+  return all;
+}
+
+}  // namespace liveweight::bench

@@ -1,0 +1,92 @@
+#include "quantize/slot_copy.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "quantize/unit_layout.h"
+
+namespace liveweight {
+namespace {
+
+// Division of positions by one number of columns.
+class RowOf {
+ public:
+  explicit RowOf(int64_t cols) : cols_(cols), inverse_(1.0 / static_cast<double>(cols)) {}
+  int64_t operator()(uint32_t position) const {
+    auto row = static_cast<int64_t>(static_cast<double>(position) * inverse_);
+    row -= row * cols_ > position;
+    row += (row + 1) * cols_ <= position;
+    return row;
+  }
+
+ private:
+  int64_t cols_;
+  double inverse_;
+};
+
+// From the first byte of a row of codes.
+int64_t code_offset(const KernelFormat& format, int64_t col, int64_t element_bytes) {
+  const int64_t local = col - format.source_col;
+  if (format.scheme.element == Element::kInt4) return local / 2;
+  return format.scheme.quantizes() ? local : local * element_bytes;
+}
+
+}  // namespace
+
+void copy_elements(const SlotRegion& to, const std::byte* from, std::span<const uint32_t> positions,
+                   int64_t source_cols) {
+  const KernelFormat& format = *to.format;
+  const RowOf row_of(source_cols);
+  const auto bytes = static_cast<size_t>(format.scheme.quantizes() ? 1 : bits_of(format.source_dtype) / 8);
+  constexpr size_t kAhead = 64;
+  uint64_t offsets[kAhead];
+  size_t next = 0;
+  while (next < positions.size()) {
+    size_t count = 0;
+    for (; next < positions.size() && count < kAhead; ++next) {
+      const int64_t row = row_of(positions[next]), col = positions[next] - row * source_cols;
+      if (!keeps_row(to.segment, row) || col < format.source_col || col >= format.source_col + format.cols)
+        continue;
+      const int64_t local = to.segment.row + row - to.segment.source_row;
+      offsets[count] = row_offset(format.data, to.matrix, local) +
+                       static_cast<uint64_t>(code_offset(format, col, static_cast<int64_t>(bytes)));
+      __builtin_prefetch(from + offsets[count]);
+      __builtin_prefetch(to.slot + offsets[count], 1);
+      ++count;
+    }
+    for (size_t i = 0; i < count; ++i) std::memcpy(to.slot + offsets[i], from + offsets[i], bytes);
+  }
+}
+
+void copy_units(const SlotRegion& to, const std::byte* from, int64_t row, int64_t rows, int64_t col,
+                int64_t cols) {
+  const KernelFormat& format = *to.format;
+  const Segment& segment = to.segment;
+  const int64_t first = std::max(row, segment.source_row);
+  const int64_t last = std::min(row + rows, segment.source_row + segment.rows) - 1;
+  const int64_t begin = std::max(col, format.source_col);
+  const int64_t end = std::min(col + cols, format.source_col + format.cols) - 1;
+  if (first > last || begin > end) return;
+  const int64_t element_bytes = bits_of(format.source_dtype) / 8;
+  const auto copy = [&](uint64_t offset, int64_t bytes) {
+    std::memcpy(to.slot + offset, from + offset, static_cast<size_t>(bytes));
+  };
+  const int64_t code_begin = code_offset(format, begin, element_bytes);
+  const int64_t last_bytes = format.scheme.quantizes() ? 1 : element_bytes;
+  const int64_t code_bytes = code_offset(format, end, element_bytes) + last_bytes - code_begin;
+  for (int64_t r = first; r <= last; ++r) {
+    const int64_t local = segment.row + r - segment.source_row;
+    copy(row_offset(format.data, to.matrix, local) + static_cast<uint64_t>(code_begin), code_bytes);
+  }
+  const int64_t scale_begin = scale_col_of(format, begin), scale_end = scale_col_of(format, end) + 1;
+  for (const Part* part : {&format.scale, &format.zero_point}) {
+    if (part->bytes == 0) continue;
+    const int64_t each = bits_of(part->dtype) / 8;
+    for (int64_t r = scale_row_of(format, segment, first); r <= scale_row_of(format, segment, last); ++r) {
+      copy(row_offset(*part, to.matrix, r) + static_cast<uint64_t>(scale_begin * each),
+           (scale_end - scale_begin) * each);
+    }
+  }
+}
+
+}  // namespace liveweight
