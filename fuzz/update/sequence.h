@@ -12,8 +12,6 @@
 
 namespace liveweight::fuzz {
 
-constexpr const char* kAlias = "lm_head.weight";
-constexpr const char* kTied = "model.embed_tokens.weight";  // what it is another name of, in tied models
 constexpr std::chrono::milliseconds kNoWait{0};
 
 class Sequence {

@@ -2,9 +2,11 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <fstream>
 
 #include "liveweight/checkpoint.h"
+#include "liveweight/delta.h"
 
 namespace liveweight {
 namespace {
@@ -50,15 +52,15 @@ TEST_F(CheckpointTest, AnIndexWithAWrongTotalSizeIsRead) {
 TEST_F(CheckpointTest, AnIndexThatPromisesWhatIsNotThereIsRefusedByName) {
   shard("1.safetensors", {"a"});
   index(R"({"weight_map":{"a":"1.safetensors","b":"2.safetensors"}})");
-  expect_refused("2.safetensors");
+  expect_refused("index.json: shard 2.safetensors is missing");
   index(R"({"weight_map":{"a":"1.safetensors","b":"1.safetensors"}})");
   expect_refused("tensor b");
 }
 
 TEST_F(CheckpointTest, AnIndexThatIsMalformedOrLeavesTheDirectoryIsRefused) {
   shard("1.safetensors", {"a"});
-  for (const char* file : {R"("../x")", R"("/etc/passwd")", R"("..")", R"(".")", R"("")", R"("a/b")", "1",
-                           "null", R"(["1.safetensors"])"}) {
+  for (const char* file : {R"("../x")", R"("/etc/passwd")", R"("..")", R"(".")", R"("")", R"("a/b")",
+                           R"("a\u0000b")", "1", "null", R"(["1.safetensors"])"}) {
     index(std::string(R"({"weight_map":{"a":)") + file + "}}");
     expect_refused("weight_map.a");
   }
@@ -80,6 +82,35 @@ TEST_F(CheckpointTest, ATensorThatAnIndexNamesTwiceIsRefused) {
   shard("1.safetensors", {"a"});
   index(R"({"weight_map":{"a":"1.safetensors","a":"1.safetensors"}})");
   expect_refused("a is there twice");
+}
+
+TEST_F(CheckpointTest, OfATensorInTwoShardsTheIndexsIsTaken) {
+  shard("1.safetensors", {"a", "b"});
+  shard("2.safetensors", {"a"});
+  index(R"({"metadata":{"version":"7"},"weight_map":{"a":"2.safetensors","b":"1.safetensors"}})");
+  const auto checkpoint = Checkpoint::open(directory_);
+  ASSERT_TRUE(checkpoint) << checkpoint.error().message;
+  EXPECT_EQ(checkpoint->find("a")->file, "2.safetensors");
+}
+
+TEST_F(CheckpointTest, TheIndexsVersionIsBeforeTheFiles) {
+  static const std::byte kByte{7};
+  const std::pair<std::string, TensorView> tensors[] = {{"a", {DType::kU8, {1}, &kByte, 1}}};
+  ASSERT_TRUE(write_safetensors(directory_ / "1.safetensors", tensors, {{"version", "1"}}));
+  index(R"({"metadata":{"version":"2"},"weight_map":{"a":"1.safetensors"}})");
+  EXPECT_EQ(version_of(*Checkpoint::open(directory_)).value(), "2");
+  index(R"({"weight_map":{"a":"1.safetensors"}})");
+  EXPECT_EQ(version_of(*Checkpoint::open(directory_)).value(), "1");
+}
+
+TEST_F(CheckpointTest, FilesAreInTheOrderOfTheirNames) {
+  std::vector<std::string> names;
+  for (int i = 0; i < 20; ++i) {
+    names.push_back(std::to_string(i * 7 % 20) + ".safetensors");
+    shard(names.back(), {names.back()});
+  }
+  std::sort(names.begin(), names.end());
+  EXPECT_EQ(Checkpoint::open(directory_)->file_names(), names);
 }
 
 TEST_F(CheckpointTest, ABareDirectoryIsAllOfItsShards) {

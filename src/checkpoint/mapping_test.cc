@@ -39,6 +39,7 @@ TEST_F(MappingTest, APageThatTheFileLostReadsAsZerosAndIsTold) {
   EXPECT_EQ(mapping.bytes()[0], std::byte{'x'});
   EXPECT_EQ(mapping.bytes()[kBytes / 2], std::byte{0});
   EXPECT_EQ(mapping.bytes()[kBytes - 1], std::byte{0});
+  EXPECT_EQ(mapping.bytes()[0], std::byte{'x'}) << "what is still there stays";
   EXPECT_EQ(mapping.check_whole().error().code, ErrorCode::kIo);
 }
 
@@ -75,6 +76,58 @@ TEST_F(MappingTest, AFaultElsewhereStillEndsTheProcess) {
   std::filesystem::resize_file(path_, 0);
   EXPECT_EXIT((void)*static_cast<const volatile char*>(data), ::testing::KilledBySignal(SIGBUS), "");
   munmap(const_cast<void*>(data), kBytes);
+}
+
+TEST_F(MappingTest, IsGoneWithItsObject) {
+  std::byte* data = nullptr;
+  {
+    const Mapping mapping = map();
+    data = mapping.writable().data();
+    EXPECT_EQ(msync(data, kBytes, MS_ASYNC), 0);
+  }
+  EXPECT_NE(msync(data, kBytes, MS_ASYNC), 0);
+#if defined(__SANITIZE_ADDRESS__)
+  GTEST_SKIP() << "the sanitizer has a handler of its own, which reports and exits";
+#endif
+  const FileDescriptor descriptor = open_regular_file(path_).value();
+  void* theirs = mmap(data, kBytes, PROT_READ, MAP_SHARED | MAP_FIXED, descriptor.get(), 0);
+  ASSERT_EQ(theirs, data);
+  std::filesystem::resize_file(path_, 0);
+  EXPECT_EXIT((void)*static_cast<const volatile char*>(theirs), ::testing::KilledBySignal(SIGBUS), "");
+  munmap(theirs, kBytes);
+}
+
+void exit_with_code_of(int, siginfo_t* info, void*) {
+  _exit(info->si_addr ? 7 : 1);
+}
+void exit_with_8(int) {
+  _exit(8);
+}
+
+// A fault that is not ours, in a process with a handler that was there before ours.
+[[noreturn]] void fault_elsewhere(const std::filesystem::path& path, const struct sigaction& before) {
+  sigaction(SIGBUS, &before, nullptr);
+  const FileDescriptor descriptor = open_regular_file(path).value();
+  const Mapping ours = Mapping::create(descriptor.get(), kBytes, path, Mapping::Access::kRead).value();
+  const void* data = mmap(nullptr, kBytes, PROT_READ, MAP_SHARED, descriptor.get(), 0);
+  std::filesystem::resize_file(path, 0);
+  (void)*static_cast<const volatile char*>(data);
+  _exit(1);
+}
+
+TEST_F(MappingTest, AFaultElsewhereIsTheHandlersThatWasThereBefore) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "the sanitizer has a handler of its own";
+#endif
+  GTEST_FLAG_SET(death_test_style, "threadsafe");  // a process in which nothing was mapped yet
+  struct sigaction before {};
+  before.sa_flags = SA_SIGINFO;
+  before.sa_sigaction = exit_with_code_of;
+  EXPECT_EXIT(fault_elsewhere(path_, before), ::testing::ExitedWithCode(7), "");
+  before.sa_flags = 0;
+  before.sa_handler = exit_with_8;
+  SetUp();
+  EXPECT_EXIT(fault_elsewhere(path_, before), ::testing::ExitedWithCode(8), "");
 }
 
 }  // namespace

@@ -1,84 +1,18 @@
-#include "liveweight/mirror.h"
-
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <cstdlib>
-#include <cstring>
 #include <fstream>
-#include <random>
+
+#include "checkpoint/mirror_fixture.h"
 
 namespace liveweight {
 namespace {
 
 using ::testing::HasSubstr;
-namespace fs = std::filesystem;
-
-// Two tensors of odd sizes, over several parts.
-class MirrorTest : public ::testing::Test {
- protected:
-  using Values = std::map<std::string, std::vector<uint16_t>>;
-
-  void SetUp() override {
-    std::string name = (fs::temp_directory_path() / "liveweight-mirror-XXXXXX").string();
-    ASSERT_TRUE(mkdtemp(name.data()));
-    root_ = name;
-    for (const auto& [tensor, size] : {std::pair("a", 70'001), std::pair("b", 333)}) {
-      values_[tensor].resize(static_cast<size_t>(size));
-      for (uint16_t& value : values_[tensor]) value = static_cast<uint16_t>(random_());
-    }
-  }
-  void TearDown() override { fs::remove_all(root_); }
-
-  static TensorView view(const Values& values, const std::string& name) {
-    const auto& list = values.at(name);
-    return {DType::kBF16,
-            {static_cast<int64_t>(list.size())},
-            reinterpret_cast<const std::byte*>(list.data()),
-            list.size() * 2};
-  }
-
-  Checkpoint checkpoint() {
-    fs::create_directories(root_ / "checkpoint");
-    std::vector<std::pair<std::string, TensorView>> tensors;
-    for (const auto& [name, list] : values_) tensors.emplace_back(name, view(values_, name));
-    EXPECT_TRUE(write_safetensors(root_ / "checkpoint/model.safetensors", tensors));
-    return Checkpoint::open(root_ / "checkpoint").value();
-  }
-
-  std::shared_ptr<Mirror> open(const char* name = "mirror") { return Mirror::open(root_ / name).value(); }
-
-  std::shared_ptr<Mirror> filled() {
-    auto mirror = open();
-    EXPECT_TRUE(mirror->replace(checkpoint(), same_name, "0"));
-    return mirror;
-  }
-
-  // Some elements changed, and how.
-  std::pair<Values, std::vector<TensorDelta>> changed(const Values& from) {
-    Values next = from;
-    std::vector<TensorDelta> deltas;
-    for (auto& [name, list] : next) {
-      for (int i = 0; i < 200; ++i) list[random_() % list.size()] = static_cast<uint16_t>(random_());
-      deltas.push_back(compare_tensors(name, view(from, name), view(next, name)).value());
-    }
-    return {next, deltas};
-  }
-
-  static bool holds(const Mirror& mirror, const Values& values) {
-    for (const auto& [name, list] : values) {
-      const TensorView there = mirror.find(name);
-      if (!there.data || std::memcmp(there.data, list.data(), list.size() * 2) != 0) return false;
-    }
-    return true;
-  }
-
-  fs::path root_;
-  std::mt19937_64 random_{5};
-  Values values_;
-};
 
 TEST_F(MirrorTest, KeepsItsVersionAcrossProcesses) {
   filled();
@@ -135,7 +69,9 @@ TEST_F(MirrorTest, IsSharedByProcessesThatNoteTheSameVersion) {
   const auto [next, deltas] = changed(values_);
   ASSERT_TRUE(first->record(deltas, "1", 1));
   ASSERT_TRUE(first->settle());
+  const auto length = fs::file_size(root_ / "mirror/1/log");
   ASSERT_TRUE(second->record(deltas, "1", 1));
+  EXPECT_EQ(fs::file_size(root_ / "mirror/1/log"), length) << "it was noted already";
   EXPECT_EQ(second->sequence(), 2u);
   EXPECT_TRUE(holds(*second, next));
   const auto other = second->record(deltas, "2", 1);
@@ -168,6 +104,9 @@ TEST_F(MirrorTest, TakesBackOnlyItsLastChange) {
   ASSERT_TRUE(mirror->record(deltas, "1", first));
   EXPECT_EQ(mirror->revert(first).error().code, ErrorCode::kStaleVersion);
   EXPECT_TRUE(holds(*mirror, next));
+  // A version that is called what the one before it was is another all the same.
+  ASSERT_TRUE(mirror->record(changed(next).second, "1", first + 1));
+  EXPECT_EQ(mirror->revert(first + 1).error().code, ErrorCode::kStaleVersion);
 }
 
 TEST_F(MirrorTest, StaysAsItIsWhereTheCheckpointThatItShouldHoldChangedMeanwhile) {
@@ -194,17 +133,26 @@ TEST_F(MirrorTest, LeavesADirectoryThatIsNotItsOwn) {
 
 TEST_F(MirrorTest, BeginsItsLogAnewWhenItIsLong) {
   const auto mirror = filled();
+  const fs::path log = root_ / "mirror/1/log";
   Values now = values_;
-  for (int i = 0; i < 300; ++i) {
-    auto [next, deltas] = changed(now);
-    ASSERT_TRUE(mirror->record(deltas, std::to_string(i), mirror->sequence()));
+  uint64_t written = fs::file_size(log);
+  for (int i = 0; i < 8; ++i) {
+    Values next = now;
+    for (uint16_t& value : next["a"]) value = static_cast<uint16_t>(random_());
+    auto deltas = std::vector{compare_tensors("a", view(now, "a"), view(next, "a")).value()};
+    const uint64_t sequence = mirror->sequence();
+    ASSERT_TRUE(mirror->record(std::move(deltas), std::to_string(i), sequence));
     ASSERT_TRUE(mirror->settle());
+    EXPECT_EQ(mirror->sequence(), sequence + 1);
     now = std::move(next);
+    if (i == 0) written = fs::file_size(log) - written;
   }
-  EXPECT_LT(fs::file_size(root_ / "mirror/1/log"), uint64_t{1} << 20);
+  EXPECT_GT(written, uint64_t{300'000}) << "one version is kept, not written over at once";
+  EXPECT_LT(fs::file_size(log), uint64_t{1} << 20) << "eight are not";
   EXPECT_TRUE(mirror->verify());
   const auto again = open();
-  EXPECT_EQ(again->version(), "299");
+  EXPECT_EQ(again->version(), "7");
+  EXPECT_EQ(again->sequence(), mirror->sequence());
   EXPECT_TRUE(holds(*again, now));
 }
 

@@ -66,21 +66,27 @@ const Malformed kMalformed[] = {
     {"offsets the wrong way", "{" + tensor("a", "U8", "[1]", "[1,0]") + "}", 1, "tensor a: data_offsets"},
     {"one offset", "{" + tensor("a", "U8", "[1]", "[0]") + "}", 1, "tensor a: data_offsets"},
     {"three offsets", "{" + tensor("a", "U8", "[1]", "[0,1,2]") + "}", 1, "tensor a: data_offsets"},
-    {"negative offset", "{" + tensor("a", "U8", "[2]", "[-1,1]") + "}", 1, "tensor a: data_offsets"},
+    {"negative offset", "{" + tensor("a", "U8", "[2]", "[-1,1]") + "}", 1,
+     "tensor a: data_offsets: expected [begin, end]"},
     {"over 2^53", "{" + tensor("a", "U8", "[0]", "[9007199254740993,9007199254740993]") + "}", 0,
-     "tensor a: data_offsets"},
+     "tensor a: data_offsets: expected [begin, end]"},
     {"overlap", "{" + tensor("a", "U8", "[2]", "[0,2]") + "," + tensor("b", "U8", "[2]", "[1,3]") + "}", 3,
      "tensor b"},
     {"hole", "{" + tensor("a", "U8", "[1]", "[0,1]") + "," + tensor("b", "U8", "[1]", "[2,3]") + "}", 3,
      "tensor b"},
     {"hole at the beginning", "{" + tensor("a", "U8", "[1]", "[1,2]") + "}", 2, "tensor a"},
     {"dtype times shape", "{" + tensor("a", "F32", "[2]", "[0,4]") + "}", 4, "tensor a"},
+    {"shape of fewer bytes", "{" + tensor("a", "F32", "[1]", "[0,8]") + "}", 8, "tensor a"},
     {"trailing bytes", "{" + tensor("a", "U8", "[1]", "[0,1]") + "}", 2, "too long"},
     {"missing bytes", "{" + tensor("a", "U8", "[2]", "[0,2]") + "}", 1, "truncated"},
     {"data of no tensor", "{}", 1, "too long"},
-    {"no dtype", R"({"a":{"shape":[1],"data_offsets":[0,1]}})", 1, "tensor a"},
+    {"extents over 2^60", "{" + tensor("a", "U8", "[2305843009213693952,0]", "[0,0]") + "}", 0,
+     "tensor a: shape"},
+    {"no shape", R"({"a":{"dtype":"U8","data_offsets":[0,1]}})", 1, "tensor a: expected dtype, shape"},
+    {"no offsets", R"({"a":{"dtype":"U8","shape":[0]}})", 0, "tensor a: expected dtype, shape"},
+    {"no dtype", R"({"a":{"shape":[1],"data_offsets":[0,1]}})", 1, "tensor a: expected dtype"},
     {"field twice", R"({"a":{"dtype":"U8","dtype":"U8","shape":[1],"data_offsets":[0,1]}})", 1, "tensor a"},
-    {"unknown field", R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1],"x":1}})", 1, "tensor a"},
+    {"unknown field", R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1],"x":1}})", 1, "unknown field x"},
 };
 
 TEST(SafetensorsHeaderTest, EveryMalformedHeaderIsRefusedByName) {
@@ -95,9 +101,16 @@ TEST(SafetensorsHeaderTest, EveryMalformedHeaderIsRefusedByName) {
 }
 
 TEST(SafetensorsHeaderTest, LengthsThatTheFileCannotHoldAreRefused) {
-  for (const uint64_t length : {uint64_t{3}, uint64_t{100'000'001}, uint64_t{1} << 63, UINT64_MAX}) {
+  for (const auto& [length, words] : {std::pair{uint64_t{3}, "past the end"},
+                                      {uint64_t{10}, "past the end"},
+                                      {uint64_t{100'000'000}, "past the end"},
+                                      {uint64_t{100'000'001}, "over the limit"},
+                                      {uint64_t{1} << 63, "over the limit"},
+                                      {UINT64_MAX, "over the limit"}}) {
     const auto bytes = file_of("{}", length, 0);
-    EXPECT_FALSE(parse_safetensors_header(bytes, bytes.size(), "f")) << length;
+    const auto header = parse_safetensors_header(bytes, bytes.size(), "f");
+    ASSERT_FALSE(header) << length;
+    EXPECT_NE(header.error().message.find(words), std::string::npos) << header.error().message;
   }
   for (size_t size = 0; size < 8; ++size) {
     const std::vector<std::byte> bytes(size);

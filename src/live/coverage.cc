@@ -104,22 +104,22 @@ Status Coverage::add_changes(int32_t source, uint64_t bytes) {
   return {};
 }
 
-bool Coverage::complete(int32_t source) const {
-  std::lock_guard lock(lock_of(source));
-  return covered_[source].covers(0, plan_.sources[source].rows * plan_.sources[source].cols);
-}
-
 bool Coverage::any(int32_t source) const {
   std::lock_guard lock(lock_of(source));
   return !covered_[source].empty();
 }
 
 Status Coverage::require_all() const {
+  std::vector<bool> came_as_alias(plan_.sources.size());
+  for (size_t i = 0; i < plan_.sources.size(); ++i) {
+    const int32_t primary = plan_.sources[i].alias_of;
+    if (primary >= 0 && !covered_[i].empty()) came_as_alias[primary] = true;
+  }
   std::vector<std::string> names, gaps;
   for (size_t i = 0; i < plan_.sources.size(); ++i) {
     const Source& source = plan_.sources[i];
     const bool may_miss = source.alias_of >= 0 || optional_;
-    if (!in_scope_[i] || (may_miss && covered_[i].empty())) continue;
+    if (!in_scope_[i] || (covered_[i].empty() && (may_miss || came_as_alias[i]))) continue;
     const auto gap = covered_[i].first_gap(source.rows * source.cols);
     if (!gap) continue;
     names.push_back(source.name);

@@ -31,12 +31,12 @@ class Coverage {
   // All of the tensor came, as that many bytes of changes. kDuplicateTensor where any of it came before.
   Status add_changes(int32_t source, uint64_t bytes);
 
-  bool complete(int32_t source) const;
   bool any(int32_t source) const;
   int64_t tensors() const { return tensors_; }
   uint64_t source_bytes() const { return source_bytes_; }
 
-  // kMissingTensor: names every tensor (the first few) that is missing or has a gap.
+  // kMissingTensor: names every tensor (the first few) that is missing or has a gap. One of a tie's names is
+  // enough.
   Status require_all() const;
 
  private:

@@ -169,6 +169,8 @@ TEST_F(ExportRefusalTest, ABrokenOfflineCheckpointIsRefusedByTheTensorsName) {
       {"int4_per_group:16@torchao", ao, q + "_weight_qdata", ErrorCode::kWrongDtype, floats},
       {"int4_per_group:16@torchao-intx", ao, q + "_weight_qdata", ErrorCode::kBadCheckpoint,
        set_first(std::byte{8})},
+      {"int4_per_group:16@torchao-intx", ao, q + "_weight_qdata", ErrorCode::kBadCheckpoint,
+       set_first(std::byte{0xf7})},  // -9
       {"int4_per_group:16@torchao-intx", ao, q + "_weight_zero_point", ErrorCode::kWrongShape, longer},
       {"int8_per_channel", ao, q + "_weight_zero_point", ErrorCode::kUnsupported, set_first(std::byte{1})},
       {"int8_per_channel", ao, q + "_weight_qdata", ErrorCode::kMissingTensor, remove}};

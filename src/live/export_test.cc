@@ -184,6 +184,21 @@ TEST_F(ExportTest, ConfigKeepsItsFieldsAndTokenizersAreCopied) {
   }
 }
 
+TEST_F(ExportTest, ConfigSaysWhetherZeroPointsAreThere) {
+  for (const auto& [name, symmetric] : {std::pair("int4_per_group:16@torchao-intx", true),
+                                        {"int4_per_group:16@compressed-tensors-asymmetric", false}}) {
+    const auto config_of = [&](ExportFormat format) {
+      const auto out = fresh();
+      EXPECT_TRUE(export_to(models() / "tiny/llama", out, {scheme(name), {}, format}));
+      return nlohmann::json::parse(read_text_file(out / "config.json").value())["quantization_config"];
+    };
+    const auto torchao = config_of(ExportFormat::kTorchao)["quant_type"]["default"]["_data"];
+    EXPECT_EQ(torchao["mapping_type"]["_data"], symmetric ? "SYMMETRIC" : "ASYMMETRIC");
+    const auto groups = config_of(ExportFormat::kCompressedTensors)["config_groups"]["group_0"];
+    EXPECT_EQ(groups["weights"]["symmetric"], symmetric);
+  }
+}
+
 TEST_F(ExportTest, ATiedHeadIsWrittenOnlyWhereItDiffersFromTheEmbedding) {
   const auto source = models() / "tiny/llama-tied", out = fresh();
   ASSERT_TRUE(export_to(source, out, {scheme("int8_per_channel"), {}, std::nullopt}));

@@ -33,6 +33,9 @@ class HeldMatrices {
   // Keeps the piece. Gives the matrix back when that was its last one, empty otherwise.
   Result<HeldMatrix> add(int32_t source, const Target& target, const Piece& piece, bool borrowed);
 
+  // All pieces of one source as one, which is copied and counted; those that were copied are let go.
+  Result<HeldPiece> join(const std::vector<HeldPiece>& pieces);
+
   // Lets go of the budget that a matrix from `add` holds.
   void release(const HeldMatrix& matrix);
 
@@ -45,7 +48,6 @@ class HeldMatrices {
   // Pieces of sources that are quantized in blocks become one piece a source: pieces need not end where
   // blocks do.
   Status join_blocks(HeldMatrix& matrix);
-  Result<HeldPiece> join(const std::vector<HeldPiece>& pieces);
 
   const Plan::Implementation& plan_;
   MemoryMeter& meter_;

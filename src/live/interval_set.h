@@ -22,9 +22,6 @@ class IntervalSet {
   };
   std::optional<Gap> first_gap(int64_t size) const;
 
-  // An upper bound of the memory that it holds.
-  uint64_t memory_bytes() const { return intervals_.size() * 64; }
-
  private:
   std::map<int64_t, int64_t> intervals_;  // begin -> end
 };

@@ -73,7 +73,7 @@ Result<std::vector<Piece>> region_pieces(const Source& source, const TensorView&
   int64_t elements = 1;
   for (size_t i = 0; i < rank; ++i) {
     const int64_t start = region.start[i], extent = region.extent[i];
-    if (start < 0 || extent < 0 || start > source.shape[i] || extent > source.shape[i] - start) {
+    if (start < 0 || extent < 0 || extent > source.shape[i] - start) {
       return tl::unexpected(wrong_region(source, region, "reaches outside").error());
     }
     elements *= extent;
@@ -91,7 +91,7 @@ Result<std::vector<Piece>> flat_pieces(const Source& source, const TensorView& p
   LW_TRY(check_dtype(source, piece));
   const int64_t size = source.rows * source.cols;
   const auto count = static_cast<int64_t>(piece.bytes / element_bytes(source));
-  if (first_element < 0 || first_element > size || count > size - first_element) {
+  if (first_element < 0 || count > size - first_element) {
     return fail(ErrorCode::kWrongShape,
                 fmt::format("tensor {}: elements {} to {} reach outside its {}", source.name, first_element,
                             first_element + count, size),

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <cstring>
+#include <iterator>
+#include <map>
 
 #include "live/apply.h"
 #include "live/parallel_jobs.h"
@@ -95,14 +97,27 @@ Status Staging::keep_alias(int32_t source, const Piece& piece, bool borrowed) {
   return {};
 }
 
-Status Staging::settle_aliases(const std::function<bool(int32_t)>& came) {
-  for (const HeldPiece& alias : aliases_) {
-    const int32_t primary = plan_.sources[alias.source].alias_of;
-    if (came(primary)) {
+Status Staging::settle_aliases(const std::function<bool(int32_t)>& came, bool last) {
+  std::map<int32_t, std::vector<HeldPiece>> alone;
+  for (HeldPiece& alias : aliases_) {
+    if (came(plan_.sources[alias.source].alias_of)) {
       LW_TRY(compare_alias(alias));
     } else {
-      queued_.push_back({primary, alias.piece});
+      alone[alias.source].push_back(std::move(alias));
     }
+  }
+  aliases_.clear();
+  for (auto& [source, pieces] : alone) {
+    if (!last) {
+      std::move(pieces.begin(), pieces.end(), std::back_inserter(aliases_));
+      continue;
+    }
+    // What is queued is whole.
+    if (pieces.size() > 1) {
+      LW_ASSIGN(pieces[0], held_matrices_.join(pieces));
+    }
+    queued_.push_back({plan_.sources[source].alias_of, pieces[0].piece});
+    stand_ins_.push_back(std::move(pieces[0]));
   }
   return {};
 }

@@ -25,9 +25,9 @@ class Staging {
   void borrow(int32_t source, const Piece& piece);
   Status keep_alias(int32_t source, const Piece& piece, bool borrowed);
 
-  // An alias stands in for its tensor where that did not come; where both came they must be equal.
-  // `came(source)` tells whether any of a source came.
-  Status settle_aliases(const std::function<bool(int32_t)>& came);
+  // Where an alias and its tensor both came they must be equal. Where its tensor did not, it stands in for it
+  // once all that will come is there (`last`). `came(source)` tells whether any of a source came.
+  Status settle_aliases(const std::function<bool(int32_t)>& came, bool last);
 
   // Checks all that is queued without writing; then `run` can only fail by a fault of the machine.
   Status check() const;
@@ -56,7 +56,8 @@ class Staging {
   HeldMatrices held_matrices_;
   std::mutex mutex_;  // of the queues below
   std::vector<Queued> queued_;
-  std::vector<HeldPiece> aliases_;
+  std::vector<HeldPiece> aliases_;    // not settled
+  std::vector<HeldPiece> stand_ins_;  // whose elements are queued
 };
 
 }  // namespace liveweight

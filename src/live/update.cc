@@ -117,22 +117,19 @@ void Update::Implementation::open_fence() {
 }
 
 Status Update::Implementation::stage() {
-  return attempt([&] { return stage_now(); });
+  return attempt([&] { return stage_now(false); });
 }
 
-Status Update::Implementation::stage_now() {
+Status Update::Implementation::stage_now(bool last) {
   const auto start = Clock::now();
-  Status status = stage_all();
+  Status status = stage_all(last);
   report.stage_seconds += seconds_since(start);
   return status;
 }
 
-Status Update::Implementation::stage_all() {
+Status Update::Implementation::stage_all(bool last) {
   LW_TRY(reach(Step::kStage));
-  if (!aliases_settled) {
-    LW_TRY(staging->settle_aliases([&](int32_t source) { return coverage->any(source); }));
-    aliases_settled = true;
-  }
+  LW_TRY(staging->settle_aliases([&](int32_t source) { return coverage->any(source); }, last));
   // In place there is no second slot: borrowed tensors are written only after everything was proved.
   if (model.plan->mode() == CommitMode::kInPlace) return {};
   LW_TRY(staging->run());
@@ -148,7 +145,7 @@ Status Update::Implementation::prepare_now() {
   // Cheap proofs first: what is missing should not cost a pass over the rest.
   LW_TRY(coverage->require_all());
   LW_TRY(check_whole_matrices());
-  LW_TRY(stage_now());
+  LW_TRY(stage_now(true));
   const auto start = Clock::now();
   Status status = prove();
   report.prepare_seconds += seconds_since(start);

@@ -35,7 +35,6 @@ struct Update::Implementation {
   std::vector<bool> touched;                    // parameters that the update writes
   UpdateReport report;
   std::atomic<bool> prepared{false};
-  bool aliases_settled = false;
   bool deltas_staged = false;
   std::optional<uint64_t> mirror_recorded;  // the mirror's state that is this update's version
   std::atomic<bool> committed{false};
@@ -64,8 +63,9 @@ struct Update::Implementation {
   // Once; `overwrites`: the current version is none from here on.
   Status shut_fence(bool overwrites);
   void open_fence();
-  Status stage_now();
-  Status stage_all();
+  // `last`: nothing comes after it.
+  Status stage_now(bool last);
+  Status stage_all(bool last);
   Status stage_deltas();
   Status check_whole_matrices() const;
   Status compare_with_mirror(int32_t source, const std::vector<Piece>& pieces);

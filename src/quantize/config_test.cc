@@ -1,4 +1,5 @@
 // Every spelling of a quantization configuration: which case it is, and which scheme each module gets.
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include "liveweight/quantization_config.h"
@@ -183,6 +184,54 @@ TEST(QuantizationConfigTest, BadConfigurationsAreRefusedByField) {
       {torchao(R"({"_type":"Int4WeightOnlyConfig","_data":{"group_size":0}})"), "group_size"},
       {torchao(R"({"_type":"FqnToConfig","_data":{}})"), "_data"}};
   for (const auto& [json, named] : kBad) expect_refused(json, named);
+}
+
+TEST(QuantizationConfigTest, NamesFitWholeComponents) {
+  const auto config = parsed(R"({"linear":"int8_per_channel","moe":"fp8_per_channel",
+      "ignore":["model.layers.1","o_proj","re:.*mlp.up"]})");
+  EXPECT_EQ(scheme(config, "model.layers.1.mlp.down_proj"), "none");
+  EXPECT_EQ(scheme(config, "model.layers.1"), "none");
+  EXPECT_EQ(scheme(config, "model.layers.10.mlp.down_proj"), "int8_per_channel");
+  EXPECT_EQ(scheme(config, "model.layers.0.self_attn.o_proj"), "none");
+  EXPECT_EQ(scheme(config, "model.layers.0.self_attn.no_proj"), "int8_per_channel");
+  EXPECT_EQ(scheme(config, "model.layers.0.mlp.up_proj"), "none");
+  EXPECT_EQ(scheme(config, kExpert, ModuleKind::kExpert), "fp8_per_channel");
+  EXPECT_EQ(scheme(config, "lm_head", ModuleKind::kHead), "none") << "only where it is named";
+  EXPECT_EQ(scheme(config, "model.norm", ModuleKind::kOther), "none");
+}
+
+TEST(QuantizationConfigTest, SizesAndFormsThatNoSchemeHasAreRefused) {
+  for (const char* size : {"0", "-1", "1048577", "1.5", "\"32\""}) {
+    expect_refused(
+        compressed(fmt::format(R"({{"num_bits":4,"type":"int","strategy":"group","group_size":{}}})", size)),
+        "group_size");
+  }
+  expect_refused(compressed(R"({"num_bits":8,"type":"float","strategy":"block","block_structure":[128,64]})"),
+                 "two equal sizes");
+  expect_refused(compressed(R"({"num_bits":8,"type":"int","strategy":"channel","symmetric":false})"),
+                 "only int4 may be asymmetric");
+  EXPECT_EQ(
+      scheme(parsed(compressed(
+                 R"({"num_bits":4,"type":"int","strategy":"group","group_size":64,"symmetric":false})")),
+             kDown),
+      "int4_per_group:64@compressed-tensors-asymmetric");
+  EXPECT_EQ(
+      scheme(parsed(R"({"quant_method":"fp8","weight_block_size":[128,128],"ignored_layers":["down_proj"]})"),
+             kDown),
+      "none");
+}
+
+TEST(SchemeTest, NamesAreWholeAndOfWhatThereIs) {
+  for (const char* name :
+       {"int4_per_group:0", "int4_per_group:32x", "int4_per_group:1048577",
+        "int4_per_group:", "int4_per_group:-32", "int8_per_channel:32", "int8_per_channel@nemo",
+        "none@torchao", "fp8_per_block@none", "mxfp8", "nothing"}) {
+    EXPECT_FALSE(parse_scheme(name)) << name;
+  }
+  for (const char* name : {"none", "int8_per_channel", "int8_per_channel@vllm", "int4_per_group:48",
+                           "int4_per_group:1048576@torchao", "fp8_per_block@nemo"}) {
+    EXPECT_EQ(to_string(parse_scheme(name).value()), name);
+  }
 }
 
 }  // namespace
