@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds and runs the suite under a sanitizer: asan (addresses, with undefined behaviour) or tsan (threads). Further
+# Builds and runs the suite under a sanitizer: asan (addresses, leaks and undefined behaviour) or tsan (threads). Further
 # arguments go to ctest. Property tests and kills are fewer, as each step takes ten times as long.
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 #include <zstd.h>
 
 #include <cstring>
@@ -19,8 +20,8 @@ class DeltaTest : public ::testing::Test {
  protected:
   void SetUp() override {
     const auto* info = ::testing::UnitTest::GetInstance()->current_test_info();
-    root_ = std::filesystem::path(::testing::TempDir()) / (std::string("delta_") + info->name());
-    std::filesystem::remove_all(root_);
+    root_ = std::filesystem::path(::testing::TempDir()) /
+            (std::string("delta_") + info->name() + std::to_string(getpid()));
     std::filesystem::create_directories(root_);
   }
   void TearDown() override { std::filesystem::remove_all(root_); }

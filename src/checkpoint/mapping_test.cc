@@ -86,7 +86,7 @@ TEST_F(MappingTest, IsGoneWithItsObject) {
     EXPECT_EQ(msync(data, kBytes, MS_ASYNC), 0);
   }
   EXPECT_NE(msync(data, kBytes, MS_ASYNC), 0);
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
   GTEST_SKIP() << "the sanitizer has a handler of its own, which reports and exits";
 #endif
   const FileDescriptor descriptor = open_regular_file(path_).value();

@@ -338,7 +338,6 @@ Status Mirror::verify() const {
   const State& state = *state_;
   if (!state.files || empty()) return {};
   LW_ASSIGN(const auto lock, state.lock(FileLock::Kind::kExclusive));
-  std::vector<uint64_t> parts(state.content->parts);
   const std::vector<uint64_t> now = sums_of(*state.content);
   for (uint64_t part = 0; part < now.size(); ++part) {
     if (now[part] != state.sums()[part]) return state.verify(std::span(&part, 1));

@@ -1,5 +1,4 @@
 #include "checkpoint/mirror_content.h"
-#include "base/seam.h"
 
 #include <fmt/format.h>
 
