@@ -68,7 +68,10 @@ Run add_bench(CLI::App& app) {
   return [=]() -> Result<Outcome> {
     if (!options->plot.empty()) LW_TRY(plot::check_chart_file(options->plot));
     LW_ASSIGN(Measured measured, measure(*what, *options, *soak, schemes->count() > 0));
-    if (!options->plot.empty()) LW_TRY(plot::write_chart(measured.picture, options->plot));
+    if (options->plot.empty()) return std::move(measured.outcome);
+    // What was measured for minutes is told even where it cannot be drawn.
+    const Status drawn = plot::write_chart(measured.picture, options->plot);
+    if (!drawn && !measured.outcome.refused) measured.outcome.refused = drawn.error();
     return std::move(measured.outcome);
   };
 }

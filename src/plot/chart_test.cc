@@ -96,6 +96,14 @@ TEST_F(ChartTest, without_gnuplot_the_error_says_what_to_install_and_the_old_fil
   EXPECT_EQ(contents(directory_ / "chart.svg"), "old");
 }
 
+TEST_F(ChartTest, categories_may_have_per_cent_signs) {
+  Chart chart = small_chart();
+  chart.categories[1] = "0.1 % of it";
+  const Status status = write_chart(chart, directory_ / "chart.svg");
+  ASSERT_TRUE(status) << status.error().message;
+  EXPECT_THAT(contents(directory_ / "chart.svg"), HasSubstr("0.1 % of it"));
+}
+
 TEST_F(ChartTest, no_text_can_leave_its_quotes) {
   Chart chart = small_chart();
   chart.title = "x'; system('touch /nowhere'); y='\n!touch /nowhere\nz";

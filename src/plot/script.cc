@@ -26,6 +26,13 @@ std::string quoted(const std::string& text) {
   return out + "'";
 }
 
+// Labels of tics are formats, in which a per cent sign stands for itself where it is doubled.
+std::string tic_label(const std::string& text) {
+  std::string doubled;
+  for (const char c : text) doubled += c == '%' ? "%%" : std::string(1, c);
+  return quoted(std::move(doubled));
+}
+
 double largest_of(const Panel& panel) {
   double largest = 0;
   for (const Series& series : panel.series) {
@@ -117,7 +124,7 @@ class Script {
   void add_categories(bool shown) {
     text_ += "set xtics (";
     for (size_t i = 0; i < chart_.categories.size(); ++i) {
-      text_ += fmt::format("{}{} {}", i ? ", " : "", quoted(shown ? chart_.categories[i] : ""), i);
+      text_ += fmt::format("{}{} {}", i ? ", " : "", tic_label(shown ? chart_.categories[i] : ""), i);
     }
     line(")\nset xlabel {} textcolor '#3c4043' offset 0,-0.3", quoted(shown ? chart_.x_label : ""));
   }
