@@ -57,7 +57,8 @@ Result<std::vector<LimitFigures>> measure_limits(uint64_t bytes, int rounds) {
   std::vector<LimitFigures> all;
   for (size_t i = 0; i < std::size(kLoops); ++i) {
     const Loop& loop = kLoops[i];
-    const double moved = static_cast<double>(bytes + bytes / 2 * loop.written_of_two) / 1e9;
+    const uint64_t moved_bytes = bytes + bytes / 2 * loop.written_of_two;
+    const double moved = static_cast<double>(moved_bytes) / 1e9;
     const char* stores = loop.stores == Stores::kNonTemporal ? "non-temporal" : "regular";
     all.push_back({loop.name, loop.written_of_two ? stores : "", moved / median(seconds[i][true]),
                    moved / median(seconds[i][false])});

@@ -17,7 +17,7 @@ constexpr const char* kFinePng = "fontscale 1.5 linewidth 2 pointscale 2";
 constexpr std::array<const char*, 5> kColours = {"#1f6fb4", "#e07b39", "#3a9d5d", "#8a5fbf", "#7a7f87"};
 
 // In gnuplot's single quotes nothing but the quote is special.
-std::string quoted(const std::string& text) {
+std::string in_quotes(const std::string& text) {
   std::string out = "'";
   for (const char c : text) {
     if (c == '\'') out += '\'';
@@ -30,7 +30,7 @@ std::string quoted(const std::string& text) {
 std::string tic_label(const std::string& text) {
   std::string doubled;
   for (const char c : text) doubled += c == '%' ? "%%" : std::string(1, c);
-  return quoted(std::move(doubled));
+  return in_quotes(doubled);
 }
 
 double largest_of(const Panel& panel) {
@@ -69,7 +69,7 @@ class Script {
     line("set terminal {} noenhanced background '#ffffff' font 'sans-serif,13' {}", terminal,
          terminal == "svg" ? fmt::format("size {},{}", kWidth, layout_.height())
                            : fmt::format("size {},{} {}", 2 * kWidth, 2 * layout_.height(), kFinePng));
-    line("set output {}", quoted(output));
+    line("set output {}", in_quotes(output));
     line("set encoding utf8\nset datafile missing 'NaN'");
     add_style();
     add_titles();
@@ -97,8 +97,8 @@ class Script {
 
   void add_titles() {
     line("set label 100 {} at screen {},{} left font 'sans-serif,18' textcolor '#202124'",
-         quoted(chart_.title), 0.025, 1 - layout_.share(26));
-    line("set label 101 {} at screen {},{} left textcolor '#5f6368'", quoted(chart_.subtitle), 0.025,
+         in_quotes(chart_.title), 0.025, 1 - layout_.share(26));
+    line("set label 101 {} at screen {},{} left textcolor '#5f6368'", in_quotes(chart_.subtitle), 0.025,
          1 - layout_.share(50));
   }
 
@@ -107,11 +107,11 @@ class Script {
     const bool last = index + 1 == static_cast<int>(chart_.panels.size());
     const double y_top = panel.y_top > 0 ? panel.y_top : 1.15 * largest_of(panel);
     line("set tmargin at screen {}\nset bmargin at screen {}", layout_.top(index), layout_.bottom(index));
-    line("set yrange [0:{}]\nset ylabel {} textcolor '#3c4043' ", y_top, quoted(panel.y_label));
+    line("set yrange [0:{}]\nset ylabel {} textcolor '#3c4043' ", y_top, in_quotes(panel.y_label));
     const int above = index == 0 && !chart_.notes.empty() ? kNotes : 0;
     const double title = layout_.top(index) + layout_.share(above + 16);
     line("set label 102 {} at graph 0, screen {} left font 'sans-serif,14' textcolor '#202124'",
-         quoted(panel.title), title);
+         in_quotes(panel.title), title);
     line("set key at graph 1, screen {} right center", title);
     add_categories(last);
     add_notes(index == 0);
@@ -126,7 +126,7 @@ class Script {
     for (size_t i = 0; i < chart_.categories.size(); ++i) {
       text_ += fmt::format("{}{} {}", i ? ", " : "", tic_label(shown ? chart_.categories[i] : ""), i);
     }
-    line(")\nset xlabel {} textcolor '#3c4043' offset 0,-0.3", quoted(shown ? chart_.x_label : ""));
+    line(")\nset xlabel {} textcolor '#3c4043' offset 0,-0.3", in_quotes(shown ? chart_.x_label : ""));
   }
 
   // Their texts stand on the first panel.
@@ -137,7 +137,7 @@ class Script {
           "set arrow {0} from first {1}, graph 0 to first {1}, graph 1 nohead dashtype 2 linecolor '#c5221f'",
           i + 1, note.at);
       line("set label {} {} at first {}, screen {} center font 'sans-serif,12' textcolor '#c5221f'", i + 1,
-           quoted(with_text ? note.text : ""), note.at, layout_.top(0) + layout_.share(10));
+           in_quotes(with_text ? note.text : ""), note.at, layout_.top(0) + layout_.share(10));
     }
   }
 
@@ -169,12 +169,12 @@ class Script {
                    ? fmt::format(":({}) with boxes linecolor '{}'", width * 0.94, kColours[i % 5])
                    : fmt::format(" with linespoints linewidth 2.5 pointtype 7 pointsize 0.7 linecolor '{}'",
                                  kColours[i % 5]);
-      if (!panel.series[i].name.empty()) text_ += " title " + quoted(panel.series[i].name);
+      if (!panel.series[i].name.empty()) text_ += " title " + in_quotes(panel.series[i].name);
       if (!panel.value_format.empty()) {
         text_ += fmt::format(
             ", $data using ($1+({})):(${}+{}):(sprintf({}, ${})) with labels "
             "font 'sans-serif,11' textcolor '#3c4043'",
-            shift, i + 2, 0.05 * y_top, quoted(panel.value_format), i + 2);
+            shift, i + 2, 0.05 * y_top, in_quotes(panel.value_format), i + 2);
       }
     }
     text_ += '\n';
