@@ -1,11 +1,12 @@
 #include "bench/limits_bench.h"
 
-#include <fstream>
+#include <fcntl.h>
 
 #include "base/memory.h"
 #include "base/temporary_folder.h"
 #include "bench/rounds.h"
 #include "bench/streams.h"
+#include "checkpoint/file.h"
 #include "checkpoint/mapping.h"
 
 namespace liveweight::bench {
@@ -28,10 +29,8 @@ constexpr Loop kLoops[] = {
 };
 
 Status write_file_of(const std::filesystem::path& path, const Buffer& bytes) {
-  std::ofstream file(path, std::ios::binary);
-  file.write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
-  if (file.flush()) return {};
-  return fail(ErrorCode::kIo, path.string() + ": cannot write it", {path.string()});
+  LW_ASSIGN(const FileDescriptor file, open_file(path, O_WRONLY | O_CREAT, "create"));
+  return write_file(file, path, {bytes.data(), bytes.size()}, 0);
 }
 
 }  // namespace

@@ -18,19 +18,11 @@ constexpr int64_t kRows = 16384, kCols = 4096, kBoxRows = 128;
 
 // Normally distributed, a drawn stretch again and again.
 void fill(const Buffer& buffer, DType dtype) {
-  constexpr size_t kDrawn = size_t{1} << 20;
+  constexpr int64_t kDrawn = 1 << 20;
   std::mt19937_64 random(1);
   std::normal_distribution<float> normal(0, 0.02f);
-  std::vector<std::byte> drawn(kDrawn * static_cast<size_t>(bits_of(dtype)) / 8);
-  for (size_t i = 0; i < kDrawn; ++i) {
-    const float x = normal(random);
-    if (dtype == DType::kF32) {
-      std::memcpy(&drawn[i * 4], &x, 4);
-    } else {
-      const uint16_t bits = dtype == DType::kBF16 ? float_to_bf16(x) : float_to_fp16(x);
-      std::memcpy(&drawn[i * 2], &bits, 2);
-    }
-  }
+  std::vector<std::byte> drawn(static_cast<size_t>(kDrawn * bits_of(dtype) / 8));
+  for (int64_t i = 0; i < kDrawn; ++i) store_high_precision(dtype, drawn.data(), i, normal(random));
   for (uint64_t at = 0; at < buffer.size(); at += drawn.size()) {
     std::memcpy(buffer.data() + at, drawn.data(), std::min<uint64_t>(drawn.size(), buffer.size() - at));
   }

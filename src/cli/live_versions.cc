@@ -89,8 +89,7 @@ Status LiveVersions::attach_mirror() {
 }
 
 Status LiveVersions::put_in_mirror(const Checkpoint& checkpoint) {
-  LW_TRY(mirror_->replace(
-      checkpoint, [&](std::string_view name) { return options_.names.canonical(name); }, version_));
+  LW_TRY(mirror_checkpoint(*ranks_.front(), mirror_, checkpoint, options_.names, version_));
   return attach_mirror();
 }
 

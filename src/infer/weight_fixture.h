@@ -53,20 +53,12 @@ class WeightFixture {
     const int64_t count = segment.rows * format_.source_cols;
     const int64_t width = bits_of(format_.source_dtype) / 8;
     std::vector<std::byte> source(static_cast<size_t>(count * width));
-    for (int64_t i = 0; i < count; ++i) store(normal_(random_), source.data() + i * width);
+    for (int64_t i = 0; i < count; ++i)
+      store_high_precision(format_.source_dtype, source.data(), i, normal_(random_));
     const SourceBox box{format_.source_dtype, source.data(), format_.source_cols, 0, segment.rows, 0,
                         format_.source_cols};
     const SlotRegion region{&format_, slot_.data(), matrix, segment};
     quantize_box_reference(box, region, {absolute_maximum(box).amax, 0.5f});
-  }
-
-  void store(float value, std::byte* to) const {
-    uint16_t half = format_.source_dtype == DType::kBF16 ? float_to_bf16(value) : float_to_fp16(value);
-    if (format_.source_dtype == DType::kF32) {
-      std::copy_n(reinterpret_cast<const std::byte*>(&value), 4, to);
-    } else {
-      std::copy_n(reinterpret_cast<const std::byte*>(&half), 2, to);
-    }
   }
 
   std::mt19937 random_;

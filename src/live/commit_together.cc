@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include "base/seam.h"
+#include "live/begin_together.h"
 #include "live/update_state.h"
 
 namespace liveweight {
@@ -13,6 +14,15 @@ Error at_rank(size_t rank, Error error) {
 }
 
 }  // namespace
+
+Result<std::vector<Update>> begin_together(std::span<LiveModel* const> ranks, const UpdateOptions& options) {
+  std::vector<Update> updates;
+  for (LiveModel* rank : ranks) {
+    LW_ASSIGN(Update update, rank->begin_update(options));
+    updates.push_back(std::move(update));
+  }
+  return updates;
+}
 
 Result<std::vector<UpdateReport>> commit_together(std::span<Update> updates) {
   const auto give_up = [&](size_t rank, Error error) {

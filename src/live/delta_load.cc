@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include "base/clock.h"
+#include "live/begin_together.h"
 #include "live/plan_tables.h"
 #include "live/touched_units.h"
 #include "liveweight/load.h"
@@ -30,11 +31,7 @@ class DeltaLoad {
     LW_TRY(collect_names(options));
     options.deltas = true;
     label_ = options.label;
-    std::vector<Update> updates;
-    for (LiveModel* rank : ranks_) {
-      LW_ASSIGN(Update update, rank->begin_update(options));
-      updates.push_back(std::move(update));
-    }
+    LW_ASSIGN(std::vector<Update> updates, begin_together(ranks_, options));
     LW_TRY(decode_all());
     for (Update& update : updates) {
       for (const TensorDelta& delta : deltas_) LW_TRY(update.put_delta(delta));

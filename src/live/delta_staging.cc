@@ -10,6 +10,7 @@
 #include "live/apply.h"
 #include "live/delta_checks.h"
 #include "live/delta_split.h"
+#include "live/mirrored.h"
 #include "live/parallel_jobs.h"
 #include "quantize/gathered_groups.h"
 #include "quantize/patch.h"
@@ -254,10 +255,7 @@ Status DeltaStaging::quantize_boxes(const Job& job, const std::vector<uint32_t>&
 TensorView DeltaStaging::old_of(int32_t index) const {
   if (!mirror_) return {};
   const Source& source = plan_.sources[index];
-  TensorView view = mirror_->find(source.name);
-  for (size_t i = 0; !view.data && i < plan_.sources.size(); ++i) {
-    if (plan_.sources[i].alias_of == index) view = mirror_->find(plan_.sources[i].name);
-  }
+  const TensorView view = mirrored(plan_, *mirror_, index);
   return view.dtype == source.dtype && view.shape == source.shape ? view : TensorView{};
 }
 

@@ -4,6 +4,8 @@
 
 #include <system_error>
 
+#include "live/begin_together.h"
+
 namespace liveweight {
 
 Result<ModelConfig> read_model_config(const std::filesystem::path& directory) {
@@ -89,11 +91,7 @@ Result<std::vector<UpdateReport>> reload(std::span<LiveModel* const> ranks, cons
                                          const NameMap& names, const UpdateOptions& given) {
   UpdateOptions options = given;
   options.verify_source = [&checkpoint] { return checkpoint.check_unchanged(); };
-  std::vector<Update> updates;
-  for (LiveModel* rank : ranks) {
-    LW_ASSIGN(Update update, rank->begin_update(options));
-    updates.push_back(std::move(update));
-  }
+  LW_ASSIGN(std::vector<Update> updates, begin_together(ranks, options));
   for (const CheckpointTensor& tensor : checkpoint.tensors()) {
     LW_ASSIGN(const std::string name, names.canonical(tensor.name));
     if (is_ignored_tensor(name)) continue;

@@ -77,6 +77,10 @@ struct Plan::Implementation {
     const auto found = source_index.find(name);
     return found == source_index.end() ? -1 : found->second;
   }
+  // The source that has the targets of that one: itself, unless it is another's alias.
+  int32_t primary_of(int32_t source) const {
+    return sources[source].alias_of >= 0 ? sources[source].alias_of : source;
+  }
 };
 
 }  // namespace liveweight

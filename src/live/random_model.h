@@ -44,13 +44,7 @@ struct Weights {
   }
   void set(const std::string& name, int64_t element, float value) {
     Entry& entry = tensors.at(name);
-    std::byte* at = entry.bytes.data() + element * bits_of(entry.dtype) / 8;
-    if (entry.dtype == DType::kF32) {
-      std::memcpy(at, &value, sizeof value);
-    } else {
-      const uint16_t bits = entry.dtype == DType::kBF16 ? float_to_bf16(value) : float_to_fp16(value);
-      std::memcpy(at, &bits, sizeof bits);
-    }
+    store_high_precision(entry.dtype, entry.bytes.data(), element, value);
   }
 };
 

@@ -11,9 +11,9 @@ namespace liveweight {
 
 void Update::Implementation::touch(int32_t source, bool changes_only) {
   if (!options.deltas) return;
-  const int32_t alias_of = model.tables().sources[source].alias_of;
+  const Plan::Implementation& plan = model.tables();
   std::lock_guard lock(touch_mutex);
-  for (const Target& target : model.tables().sources[alias_of >= 0 ? alias_of : source].targets) {
+  for (const Target& target : plan.sources[plan.primary_of(source)].targets) {
     const int32_t p = target.parameter;
     if (!touched[p]) model.catch_up(p);
     touched[p] = true;

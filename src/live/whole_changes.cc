@@ -5,6 +5,8 @@
 #include <limits>
 #include <numeric>
 
+#include "live/mirrored.h"
+
 namespace liveweight {
 namespace {
 
@@ -36,7 +38,7 @@ WholeChanges::WholeChanges(const Plan::Implementation& plan)
 
 Status WholeChanges::add(const Mirror& mirror, int32_t source, const std::vector<Piece>& pieces) {
   const Source& facts = plan_.sources[source];
-  const TensorView old = old_of(mirror, source);
+  const TensorView old = mirrored(plan_, mirror, source);
   if (!old.data) return {};
   std::lock_guard lock(mutex_);
   const bool comparable = old.dtype == facts.dtype && old.shape == facts.shape &&
@@ -76,31 +78,18 @@ void WholeChanges::overflow() {
   changes_.clear();
 }
 
-int32_t WholeChanges::primary_of(int32_t source) const {
-  return plan_.sources[source].alias_of >= 0 ? plan_.sources[source].alias_of : source;
-}
-
-// Of what is tied the mirror may hold one name only.
-TensorView WholeChanges::old_of(const Mirror& mirror, int32_t source) const {
-  TensorView old = mirror.find(plan_.sources[source].name);
-  for (int32_t other = 0; !old.data && other < static_cast<int32_t>(plan_.sources.size()); ++other) {
-    if (primary_of(other) == primary_of(source)) old = mirror.find(plan_.sources[other].name);
-  }
-  return old;
-}
-
 std::vector<TensorDelta> WholeChanges::take(const Mirror& mirror) const {
   std::map<int32_t, TensorDelta> changed;  // by primary: what is tied changes alike
   for (const auto& [source, cells] : changes_) {
     const Source& facts = plan_.sources[source];
     if (cells.positions.empty()) continue;
-    changed.emplace(primary_of(source),
+    changed.emplace(plan_.primary_of(source),
                     make_delta(facts.name, facts.dtype, facts.shape,
                                in_order(cells, static_cast<size_t>(element_bytes(facts)))));
   }
   std::vector<TensorDelta> all;
   for (int32_t source = 0; source < static_cast<int32_t>(plan_.sources.size()); ++source) {
-    const auto found = changed.find(primary_of(source));
+    const auto found = changed.find(plan_.primary_of(source));
     const std::string& name = plan_.sources[source].name;
     if (found == changed.end() || !mirror.find(name).data) continue;
     all.push_back(found->second);

@@ -26,8 +26,6 @@ class WholeChanges {
   std::vector<TensorDelta> take(const Mirror& mirror) const;
 
  private:
-  int32_t primary_of(int32_t source) const;
-  TensorView old_of(const Mirror& mirror, int32_t source) const;
   Status add_run(const TensorView& old, int32_t source, const Piece& run);
   void overflow();
 

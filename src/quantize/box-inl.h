@@ -80,10 +80,7 @@ class BoxQuantizer {
     return reinterpret_cast<const Bits*>(box_.data) + (row - box_.row) * box_.stride + (col - box_.col);
   }
 
-  bool keeps(int64_t row) const {
-    return row >= region_.segment.source_row && row < region_.segment.source_row + region_.segment.rows &&
-           kept_begin_ < kept_end_;
-  }
+  bool keeps(int64_t row) const { return keeps_row(region_.segment, row) && kept_begin_ < kept_end_; }
 
   std::byte* data_row(int64_t row) const {
     return region_.slot +

@@ -2,7 +2,6 @@
 
 #include <gtest/gtest.h>
 
-#include <cstring>
 #include <random>
 
 #include "tensor/codec.h"
@@ -21,16 +20,6 @@ std::vector<ElementRule> all_rules() {
     }
   }
   return rules;
-}
-
-void set_element(const ElementRule& rule, ElementBatch& batch, int64_t i, float x) {
-  std::byte* at = batch.elements + i * bits_of(rule.source) / 8;
-  if (rule.source == DType::kF32) {
-    std::memcpy(at, &x, sizeof x);
-  } else {
-    const uint16_t bits = rule.source == DType::kBF16 ? float_to_bf16(x) : float_to_fp16(x);
-    std::memcpy(at, &bits, sizeof bits);
-  }
 }
 
 // A unit's largest magnitude, and an element of the unit.
@@ -64,7 +53,7 @@ TEST(ElementBatch, HasTheOraclesCodesAndMasksForEveryProfileAndDtype) {
       const auto count = static_cast<int64_t>(random() % kElementBatch + 1);
       for (int64_t i = 0; i < count; ++i) {
         const Drawn drawn = draw(random, rule);
-        set_element(rule, fast, i, drawn.x);
+        store_high_precision(rule.source, fast.elements, i, drawn.x);
         fast.scale[i] = rule.scale_of(drawn.largest);
       }
       ElementBatch oracle = fast;
@@ -92,7 +81,7 @@ TEST(ElementBatch, TellsFromTheScaleAloneWhatTheWholeUnitTells) {
           make_unit_scale(rule.rule, rule.source, {drawn.largest, -drawn.largest, drawn.largest});
       if (!unit.finite) continue;
       ElementBatch batch;
-      set_element(rule, batch, 0, drawn.x);
+      store_high_precision(rule.source, batch.elements, 0, drawn.x);
       batch.scale[0] = unit.scale;
       encode_elements_reference(rule, batch, 1);
       if (batch.unclear) continue;

@@ -22,7 +22,7 @@ GatheredGroups::GatheredGroups(const SlotRegion& region, DType source)
       format_(*region.format),
       source_(source),
       size_(format_.scheme.size),
-      code_bits_(format_.scheme.element == Element::kInt4 ? 4 : 8),
+      code_bits_(code_bits(format_)),
       source_bytes_(static_cast<size_t>(size_ * bits_of(source) / 8)),
       code_bytes_(static_cast<size_t>(size_ * code_bits_ / 8)),
       row_(row_of_groups(format_, source)),

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <random>
 
 #include "quantize/profile.h"
@@ -15,19 +14,10 @@ namespace {
 
 constexpr int64_t kRows = 5, kGroupsPerRow = 40, kFirstKeptRow = 1, kKeptRows = 3;
 
-void store(DType dtype, std::byte* to, int64_t i, float x) {
-  if (dtype == DType::kF32) {
-    std::memcpy(to + i * 4, &x, sizeof x);
-  } else {
-    const uint16_t bits = dtype == DType::kBF16 ? float_to_bf16(x) : float_to_fp16(x);
-    std::memcpy(to + i * 2, &bits, sizeof bits);
-  }
-}
-
 std::vector<std::byte> random_elements(std::mt19937_64& random, DType dtype, int64_t count) {
   std::normal_distribution<float> normal(0, 0.1f);
   std::vector<std::byte> bytes(static_cast<size_t>(count * bits_of(dtype) / 8));
-  for (int64_t i = 0; i < count; ++i) store(dtype, bytes.data(), i, normal(random));
+  for (int64_t i = 0; i < count; ++i) store_high_precision(dtype, bytes.data(), i, normal(random));
   return bytes;
 }
 
@@ -81,8 +71,8 @@ TEST(GatheredGroups, SayWhereInTheTensorAnElementIsNotFinite) {
   GatheredGroups groups({&format, slot.data(), 0, format.segments.front()}, DType::kF32);
   for (const int64_t group : {3, 8}) {
     std::byte* elements = groups.add(2, group * scheme.size);
-    for (int64_t i = 0; i < scheme.size; ++i) store(DType::kF32, elements, i, 1);
-    if (group == 8) store(DType::kF32, elements, 5, INFINITY);
+    for (int64_t i = 0; i < scheme.size; ++i) store_high_precision(DType::kF32, elements, i, 1);
+    if (group == 8) store_high_precision(DType::kF32, elements, 5, INFINITY);
   }
   const auto fault = groups.finish();
   ASSERT_TRUE(fault);

@@ -14,11 +14,6 @@ namespace {
 // How many batches a processor's outstanding fetches are spread over.
 constexpr int64_t kUnderWay = 4;
 
-int64_t bits_of_code(const KernelFormat& format) {
-  if (format.scheme.element == Element::kInt4) return 4;
-  return format.scheme.quantizes() ? 8 : bits_of(format.source_dtype);
-}
-
 }  // namespace
 
 ColumnRange columns_of_units(const KernelFormat& format) {
@@ -59,7 +54,7 @@ ElementPatcher::ElementPatcher(const SlotRegion& region, DType source)
       format_(*region.format),
       source_(source),
       element_bytes_(bits_of(source) / 8),
-      code_bits_(bits_of_code(format_)),
+      code_bits_(code_bits(format_)),
       unit_cols_(columns_of_units(format_)) {
   if (!format_.scheme.quantizes()) return;
   rule_ = ElementRule(format_.scheme, source);

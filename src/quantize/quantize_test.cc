@@ -56,15 +56,6 @@ bool chance(Random& random, int one_in) {
   return up_to(random, one_in - 1) == 0;
 }
 
-void store(DType dtype, std::byte* data, int64_t index, float value) {
-  if (dtype == DType::kF32) {
-    std::memcpy(data + index * 4, &value, 4);
-  } else {
-    const uint16_t bits = dtype == DType::kBF16 ? float_to_bf16(value) : float_to_fp16(value);
-    std::memcpy(data + index * 2, &bits, 2);
-  }
-}
-
 // Numbers of one magnitude, any finite bits, exact ties, or all the same: what weights and accidents look
 // like.
 float draw(Random& random, int kind, float magnitude) {
@@ -102,12 +93,13 @@ Matrix draw_matrix(Random& random, DType dtype, bool with_faults) {
     for (int64_t col = 0; col < matrix.cols; ++col) {
       const float x = draw(random, kind, magnitude);
       const bool fits = std::isfinite(round_to(dtype, x));
-      store(dtype, matrix.data.data(), row * matrix.cols + col, fits ? x : 1.0f);
+      store_high_precision(dtype, matrix.data.data(), row * matrix.cols + col, fits ? x : 1.0f);
     }
   }
   if (with_faults) {
     const float faults[] = {INFINITY, -INFINITY, NAN, -NAN};
-    store(dtype, matrix.data.data(), up_to(random, matrix.rows * matrix.cols - 1), faults[up_to(random, 3)]);
+    store_high_precision(dtype, matrix.data.data(), up_to(random, matrix.rows * matrix.cols - 1),
+                         faults[up_to(random, 3)]);
   }
   return matrix;
 }
@@ -205,7 +197,7 @@ TEST_P(QuantizeTest, EveryFiniteNumberOfSixteenBitsIsEncodedAsTheOracleDoes) {
           const uint16_t element = static_cast<uint16_t>(bits);
           std::memcpy(matrix.data.data() + 2 * bits, &element, 2);
           const float x = load_high_precision(dtype, matrix.data.data(), bits);
-          if (!(std::fabs(x) <= largest)) store(dtype, matrix.data.data(), bits, largest);
+          if (!(std::fabs(x) <= largest)) store_high_precision(dtype, matrix.data.data(), bits, largest);
         }
         expect_equal(matrix, scheme, {1, matrix.cols, 0, matrix.cols, {{0, 1, 0, 0}}});
       }

@@ -25,10 +25,8 @@ class RowOf {
 };
 
 // From the first byte of a row of codes.
-int64_t code_offset(const KernelFormat& format, int64_t col, int64_t element_bytes) {
-  const int64_t local = col - format.source_col;
-  if (format.scheme.element == Element::kInt4) return local / 2;
-  return format.scheme.quantizes() ? local : local * element_bytes;
+int64_t code_offset(const KernelFormat& format, int64_t col) {
+  return (col - format.source_col) * code_bits(format) / 8;
 }
 
 }  // namespace
@@ -37,7 +35,7 @@ void copy_elements(const SlotRegion& to, const std::byte* from, std::span<const 
                    int64_t source_cols) {
   const KernelFormat& format = *to.format;
   const RowOf row_of(source_cols);
-  const auto bytes = static_cast<size_t>(format.scheme.quantizes() ? 1 : bits_of(format.source_dtype) / 8);
+  const auto bytes = static_cast<size_t>(std::max<int64_t>(code_bits(format) / 8, 1));
   constexpr size_t kAhead = 64;
   uint64_t offsets[kAhead];
   size_t next = 0;
@@ -48,8 +46,8 @@ void copy_elements(const SlotRegion& to, const std::byte* from, std::span<const 
       if (!keeps_row(to.segment, row) || col < format.source_col || col >= format.source_col + format.cols)
         continue;
       const int64_t local = to.segment.row + row - to.segment.source_row;
-      offsets[count] = row_offset(format.data, to.matrix, local) +
-                       static_cast<uint64_t>(code_offset(format, col, static_cast<int64_t>(bytes)));
+      offsets[count] =
+          row_offset(format.data, to.matrix, local) + static_cast<uint64_t>(code_offset(format, col));
       __builtin_prefetch(from + offsets[count]);
       __builtin_prefetch(to.slot + offsets[count], 1);
       ++count;
@@ -67,13 +65,12 @@ void copy_units(const SlotRegion& to, const std::byte* from, int64_t row, int64_
   const int64_t begin = std::max(col, format.source_col);
   const int64_t end = std::min(col + cols, format.source_col + format.cols) - 1;
   if (first > last || begin > end) return;
-  const int64_t element_bytes = bits_of(format.source_dtype) / 8;
   const auto copy = [&](uint64_t offset, int64_t bytes) {
     std::memcpy(to.slot + offset, from + offset, static_cast<size_t>(bytes));
   };
-  const int64_t code_begin = code_offset(format, begin, element_bytes);
-  const int64_t last_bytes = format.scheme.quantizes() ? 1 : element_bytes;
-  const int64_t code_bytes = code_offset(format, end, element_bytes) + last_bytes - code_begin;
+  const int64_t code_begin = code_offset(format, begin);
+  const int64_t last_bytes = std::max<int64_t>(code_bits(format) / 8, 1);
+  const int64_t code_bytes = code_offset(format, end) + last_bytes - code_begin;
   for (int64_t r = first; r <= last; ++r) {
     const int64_t local = segment.row + r - segment.source_row;
     copy(row_offset(format.data, to.matrix, local) + static_cast<uint64_t>(code_begin), code_bytes);

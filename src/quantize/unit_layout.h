@@ -32,6 +32,12 @@ inline bool keeps_row(const Segment& segment, int64_t source_row) {
   return source_row >= segment.source_row && source_row < segment.source_row + segment.rows;
 }
 
+// Of one element's code, or of the element where nothing is quantized.
+inline int64_t code_bits(const KernelFormat& format) {
+  if (format.scheme.element == Element::kInt4) return 4;
+  return format.scheme.quantizes() ? 8 : bits_of(format.source_dtype);
+}
+
 // The first byte of a row of a part.
 inline uint64_t row_offset(const Part& part, int64_t matrix, int64_t row) {
   return part.offset + static_cast<uint64_t>((matrix * part.rows + row) * part.row_bytes);

@@ -111,6 +111,14 @@ float load_high_precision(DType dtype, const void* data, int64_t index) {
   return static_cast<const float*>(data)[index];
 }
 
+void store_high_precision(DType dtype, void* data, int64_t index, float value) {
+  if (dtype == DType::kF32) {
+    static_cast<float*>(data)[index] = value;
+  } else {
+    static_cast<uint16_t*>(data)[index] = dtype == DType::kBF16 ? float_to_bf16(value) : float_to_fp16(value);
+  }
+}
+
 float round_to(DType dtype, float value) {
   if (dtype == DType::kBF16) return bf16_to_float(float_to_bf16(value));
   if (dtype == DType::kF16) return fp16_to_float(float_to_fp16(value));

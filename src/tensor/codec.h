@@ -39,6 +39,8 @@ uint8_t float_to_e2m1(float value);
 
 // The element at `index` of BF16, F16 or F32 data, widened.
 float load_high_precision(DType dtype, const void* data, int64_t index);
+// Its counterpart: rounds to BF16 and F16.
+void store_high_precision(DType dtype, void* data, int64_t index, float value);
 
 // `value` as that dtype would hold it (BF16 and F16 round, F32 keeps), widened again: what an eager tensor
 // operation in that dtype returns.
