@@ -127,10 +127,10 @@ Result<Json> LiveVersions::take_checkpoint(const std::filesystem::path& path, co
   LW_ASSIGN(Checkpoint checkpoint, Checkpoint::open(path));
   UpdateOptions update;
   update.label = path.string();
-  LW_ASSIGN(std::string version, version_of(checkpoint));
+  LW_ASSIGN(const std::string version, version_of(checkpoint));
   LW_ASSIGN(const auto reports, reload(pointers_to(ranks_), checkpoint, options_.names, update));
   const double total = seconds_since(begin);
-  version_ = version.empty() ? name : std::move(version);
+  version_ = version.empty() ? name : version;
   base_ = path;
   deltas_.clear();
   if (mirror_) to_mirror_ = std::move(checkpoint);
