@@ -78,7 +78,7 @@ def tearDownModule():
         torch.distributed.destroy_process_group()
 
 
-@unittest.skipIf(MISSING, f"{', '.join(MISSING)} not installed; CONTRIBUTING.md says how vLLM is")
+@unittest.skipIf(MISSING, f"{', '.join(MISSING)} not installed; docs/python.md says how vLLM is")
 class InsideVllm(unittest.TestCase):
     def check_reloads(self, kind, scheme, as_theirs=True):
         ours, theirs = (load(kind, 0, SCHEMES[scheme]) for _ in range(2))
