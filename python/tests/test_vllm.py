@@ -2,7 +2,11 @@
 import functools
 import gc
 import importlib.util
+import subprocess
+import sys
+import tempfile
 import unittest
+from pathlib import Path
 
 MISSING = [package for package in ("vllm", "torch", "torchao", "safetensors") if importlib.util.find_spec(package) is None]
 if not MISSING:
@@ -63,14 +67,17 @@ if not MISSING:
         return {name: (part.data_ptr(), id(model.get_parameter(name.rpartition(".")[0]))) for name, part in parts(model).items()}
 
 
-def setUpModule():
-    if MISSING:
-        return
+def start_vllm(*place):
     torch.set_num_threads(1)  # matrices are small
-    vllm_models.start_vllm()
+    vllm_models.start_vllm(*place)
     gc.freeze()  # vLLM looks through everything that was imported whenever it loads a model
     if not hasattr(torch.ops._C, "prepack_moe_weight"):  # vLLM's wheel for GPUs lacks this kernel, without which experts do not load
         cpu_moe.cpu_prepack_moe_weight = lambda weight, isa: weight.flip(-1).contiguous()
+
+
+def setUpModule():
+    if not MISSING:
+        start_vllm()
 
 
 def tearDownModule():
@@ -107,6 +114,15 @@ class InsideVllm(unittest.TestCase):
 
     def test_layers_that_stay_unquantized_load_through_its_own_parameter_classes(self):
         self.check_reloads("qwen2", "int8 but for a layer")
+
+    def test_each_of_two_tensor_parallel_ranks_equals_a_cold_load_of_its_part(self):
+        with tempfile.TemporaryDirectory() as directory:
+            command = [sys.executable, str(Path(__file__).parent / "vllm_rank.py")]
+            ranks = [subprocess.Popen([*command, str(rank), "2", f"{directory}/meet"], stderr=subprocess.PIPE, text=True)
+                     for rank in range(2)]
+            for rank in ranks:
+                _, said = rank.communicate()
+                self.assertEqual(rank.returncode, 0, said[-4000:])
 
     def test_recording_may_also_be_asked_for_where_vllm_marks_its_models(self):
         model = load("llama", 0, INT8)

@@ -30,6 +30,8 @@ CONFIGURATIONS = {
 for _kind, _configuration in CONFIGURATIONS.items():
     _configuration["model_type"] = _kind
 
+_parallel = {}
+
 
 def checkpoint(kind, seed):
     """name -> random tensor, as files of this kind of model hold them."""
@@ -74,6 +76,8 @@ def _perceptron(kind, c, random):
 
 def start_vllm(rank=0, size=1, meeting_point=None):
     """vLLM's groups of processes, as its workers make them. Groups of experts are only made for models that have some."""
+    _parallel["tensor_parallel_size"] = size
+    os.environ["VLLM_DIST_IDENT"] = Path(meeting_point).parent.name if meeting_point else "one"  # in names of shared memory
     with tempfile.TemporaryDirectory() as directory:
         (Path(directory) / "config.json").write_text(json.dumps(CONFIGURATIONS["qwen3_moe"]))
         with set_current_vllm_config(_engine_config(directory, None)):
@@ -82,10 +86,10 @@ def start_vllm(rank=0, size=1, meeting_point=None):
 
 
 def _engine_config(directory, quantization):
-    options = {}
+    options = dict(_parallel)
     if quantization is not None:
-        options = {"quantization": "torchao",
-                   "hf_overrides": {"quantization_config_dict_json": json.dumps(config_to_dict(quantization))}}
+        options["quantization"] = "torchao"
+        options["hf_overrides"] = {"quantization_config_dict_json": json.dumps(config_to_dict(quantization))}
     return EngineArgs(model=str(directory), dtype="bfloat16", load_format="safetensors", skip_tokenizer_init=True, max_model_len=64,
                       enforce_eager=True, **options).create_engine_config()
 

@@ -14,8 +14,7 @@ import torch
 
 from . import _vllm
 from ._fallback import check_fits, inner_tensors
-
-_TABLES = ("_parameters", "_buffers", "_modules")
+from ._module_state import TABLES
 
 
 def processed_layers(model: torch.nn.Module, plain: dict[str, bool]) -> dict[torch.nn.Module, Layer]:
@@ -71,7 +70,7 @@ class Layer:
 
     def _twin(self, parameters: dict[str, torch.nn.Parameter]) -> torch.nn.Module:
         twin = copy.copy(self.module)
-        for table in _TABLES:
+        for table in TABLES:
             twin.__dict__[table] = dict(self.module.__dict__[table])
         twin.__dict__["_parameters"] = dict(parameters)
         twin.__dict__["_buffers"] = {key: value if value is None else value.clone() for key, value in self.module._buffers.items()}
@@ -90,7 +89,7 @@ class Layer:
                 self.made += zip(inner_tensors(live), inner_tensors(made))
         for key, value in twin.__dict__.items():
             old = self.module.__dict__.get(key, self)
-            if key in (*_TABLES, "quant_method") or value is old:
+            if key in (*TABLES, "quant_method") or value is old:
                 continue
             if isinstance(value, torch.Tensor) and isinstance(old, torch.Tensor) and value.shape == old.shape and value.dtype == old.dtype:
                 self.made.append((old.detach(), value.detach()))  # where captured graphs find it

@@ -13,7 +13,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
 from ._fallback import _error
-from ._session import Session, Target
+from ._session import Session
+from ._target import Target
 
 _aten = torch.ops.aten
 _FILLS = {_aten.fill_.Scalar, _aten.zero_.default}

@@ -7,39 +7,15 @@ from dataclasses import dataclass, field
 import torch
 
 from .. import _core
-from ._adapters import Destination, TensorFacts, find_destination
+from ._adapters import Destination, find_destination
 from ._fallback import _error, config_for, inner_tensors, requantize
 from ._layers import Layer
 from ._sources import Mappings
-from ._temporary import Temporary
+from ._target import Target
 
 _DTYPES = {torch.bfloat16: "BF16", torch.float16: "F16", torch.float32: "F32"}
 _PENDING_BYTES = 256 << 20
 _WORTH_BORROWING = 1 << 20
-
-
-class Target:
-    """A parameter of the module as it lives, and what has come for it."""
-
-    def __init__(self, module_name, module, attribute, live, original: TensorFacts):
-        self.module_name, self.module, self.attribute, self.live, self.original = module_name, module, attribute, live, original
-        self.name = f"{module_name}.{attribute}" if module_name else attribute
-        self.cols = original.shape[-1] if len(original.shape) > 1 else 1
-        self.layers: list[Layer] = []  # those that make more of it than its bytes; they want it as a temporary
-        self.index: int | None = None  # in the native update; None for those that only a temporary can hold
-        self.temporary: Temporary | None = None
-        self.made: torch.Tensor | None = None  # what the fallback made of it
-        self.borrowed: list = []  # pieces that were given away but can be read again
-        self.staged = False  # pieces were given away that cannot
-
-    def hold(self) -> None:
-        self.temporary = Temporary(self.original.shape, self.original.dtype, inner_tensors(self.live)[0].device)
-
-    def is_held_whole(self) -> bool:
-        return self.temporary is not None and self.temporary.is_whole()
-
-    def is_made(self) -> bool:
-        return self.made is not None or bool(self.layers) and all(layer.done for layer in self.layers)
 
 
 @dataclass

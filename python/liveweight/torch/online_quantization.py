@@ -19,11 +19,12 @@ import torch
 from . import _vllm
 from ._adapters import TensorFacts
 from ._configuration import quantization_case, torchao_configuration
-from ._fallback import inner_tensors
 from ._layers import claim_targets, processed_layers
+from ._module_state import ModuleState
 from ._recorder import Recorder, Recording
-from ._session import Learned, Session, Target
+from ._session import Learned, Session
 from ._sources import hold_container
+from ._target import Target
 
 __all__ = ["maybe_save_metadata_and_attributes_for_weight_reloading", "partial_reload",
            "support_quantized_model_reload_from_hp_weights"]
@@ -72,7 +73,7 @@ def support_quantized_model_reload_from_hp_weights(original_load_weights: Callab
     def patched_model_load_weights(auto_weight_loader: Any, weights: Iterable[tuple[str, torch.Tensor]], *,
                                    mapper: Any = None) -> set[str]:
         model = auto_weight_loader.module
-        state = _ModuleState(model)
+        state = ModuleState(model)
         if not _is_reload(model):
             return original_load_weights(auto_weight_loader, weights, mapper=mapper)
 
@@ -103,7 +104,7 @@ def partial_reload(model: torch.nn.Module):
         del model._liveweight_partial
 
 
-def _reload(model: torch.nn.Module, state: _ModuleState, load: Callable[[Session], set[str]]) -> set[str]:
+def _reload(model: torch.nn.Module, state: ModuleState, load: Callable[[Session], set[str]]) -> set[str]:
     partial = getattr(model, "_liveweight_partial", False)
     session = Session(torchao_configuration(model, model._model_config), partial, _learned.setdefault(model, Learned()))
     places = _places(model)
@@ -174,36 +175,3 @@ def _take_replacements(recorders, places) -> None:
             found = module._parameters.get(attribute)
             if found is not None and found is not recorder.parameter:
                 recorder.replace(found)
-
-
-_TABLES = ("_parameters", "_buffers", "_modules")
-
-
-class _ModuleState:
-    """What a module is made of, one level deep, to be put back."""
-
-    def __init__(self, model: torch.nn.Module):
-        self.model = model
-        self.parts = [(module, dict(module.__dict__), {key: dict(module.__dict__[key]) for key in _TABLES})
-                      for module in model.modules()]
-        self.attributes = [(parameter, dict(parameter.__dict__)) for parameter in model.parameters()]
-
-    def plain_tensors(self) -> list[torch.Tensor]:
-        """Every buffer, and what parameters are made of: loaders should not write there, but may."""
-        tensors = [buffer for module, _, _ in self.parts for buffer in module._buffers.values() if buffer is not None]
-        return [inner for tensor in [*tensors, *self.model.parameters()] for inner in inner_tensors(tensor)]
-
-    def restore_parameters(self) -> None:
-        for module, _, tables in self.parts:
-            module._parameters.update(tables["_parameters"])
-
-    def restore(self) -> None:
-        for module, attributes, tables in self.parts:
-            module.__dict__.clear()
-            module.__dict__.update(attributes)
-            for key, table in tables.items():
-                module.__dict__[key].clear()
-                module.__dict__[key].update(table)
-        for parameter, attributes in self.attributes:
-            parameter.__dict__.clear()
-            parameter.__dict__.update(attributes)
