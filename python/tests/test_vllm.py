@@ -115,6 +115,9 @@ class InsideVllm(unittest.TestCase):
     def test_layers_that_stay_unquantized_load_through_its_own_parameter_classes(self):
         self.check_reloads("qwen2", "int8 but for a layer")
 
+    def test_what_attention_makes_of_other_layers_weights_equals_a_cold_load(self):
+        self.check_reloads("deepseek_v2", "int8")
+
     def test_each_of_two_tensor_parallel_ranks_equals_a_cold_load_of_its_part(self):
         with tempfile.TemporaryDirectory() as directory:
             command = [sys.executable, str(Path(__file__).parent / "vllm_rank.py")]

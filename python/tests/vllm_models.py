@@ -26,7 +26,11 @@ CONFIGURATIONS = {
     "qwen2": {**_COMMON, "architectures": ["Qwen2ForCausalLM"], "tie_word_embeddings": True},
     "qwen3": {**_COMMON, "architectures": ["Qwen3ForCausalLM"]},
     "qwen2_moe": {**_COMMON, **_EXPERTS, "architectures": ["Qwen2MoeForCausalLM"], "shared_expert_intermediate_size": 96},
-    "qwen3_moe": {**_COMMON, **_EXPERTS, "architectures": ["Qwen3MoeForCausalLM"]}}
+    "qwen3_moe": {**_COMMON, **_EXPERTS, "architectures": ["Qwen3MoeForCausalLM"]},
+    "deepseek_v2": {**_COMMON, "architectures": ["DeepseekV2ForCausalLM"], "num_key_value_heads": 4, "q_lora_rank": None,
+                    "kv_lora_rank": 64, "qk_nope_head_dim": 32, "qk_rope_head_dim": 16, "v_head_dim": 32, "n_routed_experts": 4,
+                    "n_shared_experts": 1, "num_experts_per_tok": 2, "first_k_dense_replace": 2,  # so none has experts
+                    "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0}}}
 for _kind, _configuration in CONFIGURATIONS.items():
     _configuration["model_type"] = _kind
 
@@ -49,7 +53,17 @@ def checkpoint(kind, seed):
     return weights
 
 
+def _latent_attention(c, random):
+    nope, value, rope = (c["num_attention_heads"] * c[size] for size in ("qk_nope_head_dim", "v_head_dim", "qk_rope_head_dim"))
+    shapes = {"q_proj": (nope + rope, c["hidden_size"]), "kv_b_proj": (nope + value, c["kv_lora_rank"]),
+              "kv_a_proj_with_mqa": (c["kv_lora_rank"] + c["qk_rope_head_dim"], c["hidden_size"]),
+              "kv_a_layernorm": (c["kv_lora_rank"],), "o_proj": (c["hidden_size"], value)}
+    return {f"self_attn.{name}.weight": random(*shape) for name, shape in shapes.items()}
+
+
 def _attention(kind, c, random):
+    if kind == "deepseek_v2":
+        return _latent_attention(c, random)
     q, kv = (c[heads] * c["head_dim"] for heads in ("num_attention_heads", "num_key_value_heads"))
     weights = {f"self_attn.{name}_proj.weight": random(rows, c["hidden_size"]) for name, rows in (("q", q), ("k", kv), ("v", kv))}
     if kind.startswith("qwen2"):

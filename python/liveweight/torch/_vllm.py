@@ -27,21 +27,30 @@ def only_quantizes(module: torch.nn.Module) -> bool:
     return type(module.quant_method).__name__ == "TorchAOLinearMethod"
 
 
-def original(module: torch.nn.Module, attribute: str, live: torch.Tensor) -> torch.Tensor:
-    """The parameter as the model was built with it, on the meta device, where vLLM has a record of that; else as it is."""
+def original(module: torch.nn.Module, attribute: str, live: torch.Tensor) -> torch.Tensor | None:
+    """The parameter as the model was built with it, on the meta device, where vLLM has a record of that; else as it is. None
+    where it was made of others, after they were loaded."""
     layerwise = sys.modules.get(f"{_RELOAD}.layerwise")
-    info = layerwise.LAYERWISE_INFO.get(module) if layerwise else None
-    recorded = info.restore_metadata[0].get(attribute) if info else None
-    if recorded is None:
+    if layerwise is None or module not in layerwise.LAYERWISE_INFO:
         return live
-    sanitize = sys.modules[f"{_RELOAD}.sanitize"]
-    meta = sys.modules[f"{_RELOAD}.meta"].to_meta_tensor(recorded)
-    return sanitize.restore_layer_refs(meta, module)
+    sanitize, meta = sys.modules[f"{_RELOAD}.sanitize"], sys.modules[f"{_RELOAD}.meta"]
+    recorded = layerwise.LAYERWISE_INFO[module].restore_metadata[0].get(attribute)
+    if recorded is None:
+        return live if attribute in meta.SKIP_TENSORS else None
+    return sanitize.restore_layer_refs(meta.to_meta_tensor(recorded), module)
 
 
 def wants_reload(model: torch.nn.Module) -> bool:
     """Whether vLLM marked the model as one whose loads are reloads. It takes the mark away while it reloads it itself."""
     return getattr(model, "_do_torchao_reload", False)
+
+
+def derive_for_attention(model: torch.nn.Module) -> None:
+    """Attention layers make things of other layers' weights, once these are all there; vLLM does so after its reloads, too."""
+    attention = sys.modules.get("vllm.model_executor.layers.attention")
+    for layer in model.modules() if attention and is_config(model._model_config) else ():
+        if attention.is_deferred_attention_layer(layer):
+            layer.process_weights_after_loading(model._model_config.dtype)
 
 
 @contextmanager

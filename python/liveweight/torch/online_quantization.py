@@ -47,6 +47,8 @@ def maybe_save_metadata_and_attributes_for_weight_reloading(model: torch.nn.Modu
     for name, *ties in names.values():
         module, attribute, live = places[name]
         before = _vllm.original(module, attribute, live)
+        if before is None:
+            continue
         rebuild[name] = {"shape": before.shape, "dtype": before.dtype, "device": live.device, "class": type(before),
                          "names": (name, *ties)}
         attributes[name] = {key: _unbind(value, before) for key, value in before.__dict__.items()}
@@ -128,6 +130,7 @@ def _reload(model: torch.nn.Module, state: ModuleState, load: Callable[[Session]
     finally:
         session.close()
     state.restore_parameters()
+    _vllm.derive_for_attention(model)
     model.process_weights_after_loading_already_called = True
     return updated
 
