@@ -6,13 +6,15 @@ import subprocess
 import sys
 import tempfile
 import unittest
+import unittest.mock
 from pathlib import Path
 
 MISSING = [package for package in ("vllm", "torch", "torchao", "safetensors") if importlib.util.find_spec(package) is None]
 if not MISSING:
     import vllm_models
     import torch
-    from torchao.quantization import Float8WeightOnlyConfig, Int8WeightOnlyConfig, ModuleFqnToConfig, PerRow, PerTensor
+    from torchao.quantization import (Float8WeightOnlyConfig, Int8WeightOnlyConfig, IntxWeightOnlyConfig, ModuleFqnToConfig,
+                                      PerGroup, PerRow, PerTensor)
     from vllm.model_executor.layers.fused_moe.experts import cpu_moe
     from vllm.model_executor.models.utils import AutoWeightsLoader
     from vllm_models import checkpoint, load
@@ -28,6 +30,8 @@ if not MISSING:
     FIRST = [f"model.layers.0.{name}" for name in ("self_attn.qkv_proj", "self_attn.o_proj", "mlp.gate_up_proj", "mlp.down_proj")]
     SCHEMES = {"int8": INT8, "fp8 by rows": Float8WeightOnlyConfig(granularity=PerRow()),
                "fp8 by tensor": Float8WeightOnlyConfig(granularity=PerTensor()),
+               "int8 by tensor": Int8WeightOnlyConfig(version=2, granularity=PerTensor()),  # which no adapter of ours knows
+               "int4 by groups": IntxWeightOnlyConfig(weight_dtype=torch.int4, granularity=PerGroup(32), version=2),
                "int8 but for a layer": ModuleFqnToConfig({"re:.*": INT8, **dict.fromkeys(FIRST)})}
 
     @functools.cache
@@ -106,6 +110,11 @@ class InsideVllm(unittest.TestCase):
                 with self.subTest(kind, scheme=scheme):
                     self.check_reloads(kind, scheme)
 
+    def test_other_configurations_of_torchao(self):
+        for scheme in ("int8 by tensor", "int4 by groups"):
+            with self.subTest(scheme):
+                self.check_reloads("qwen2", scheme)
+
     def test_reloads_of_experts_equal_a_cold_load(self):
         """Its own reload does not: it does not pack the new experts as it packed the first."""
         for kind in ("qwen2_moe", "qwen3_moe"):
@@ -148,6 +157,17 @@ class InsideVllm(unittest.TestCase):
                     self.assertEqual(snapshot(model), before)
             reload_by(OURS, model, iter(weights))
             self.assertEqual(differing(bits(model), cold(kind, 1, "int8")[0]), [])
+
+    def test_an_exception_while_a_layer_is_processed_leaves_the_model(self):
+        model = load("llama", 0, INT8)
+        before = snapshot(model)
+        method = type(model.lm_head.quant_method)
+        with unittest.mock.patch.object(method, "process_weights_after_loading", side_effect=MemoryError):
+            with self.assertRaises(MemoryError):
+                reload_by(OURS, model, iter(checkpoint("llama", 1).items()))
+        self.assertEqual(snapshot(model), before)
+        reload_by(OURS, model, iter(checkpoint("llama", 1).items()))
+        self.assertEqual(differing(bits(model), cold("llama", 1, "int8")[0]), [])
 
     def test_bad_weights_leave_the_model(self):
         weights, k = checkpoint("qwen3_moe", 1), "model.layers.1.self_attn.k_proj.weight"
