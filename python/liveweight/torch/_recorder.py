@@ -13,9 +13,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
 from ._fallback import _error
-from ._session import Session, Target
+from ._session import Session
+from ._target import Target
 
 _aten = torch.ops.aten
+_FILLS = {_aten.fill_.Scalar, _aten.zero_.default}
 _WRITES_ONLY = {_aten.copy_.default, _aten.fill_.Scalar, _aten.fill_.Tensor, _aten.zero_.default}
 
 
@@ -25,10 +27,19 @@ class Recorder:
     def __init__(self, session: Session, facts, kind: type, attributes: dict, targets: list[Target]):
         empty = torch.empty(facts.shape, dtype=facts.dtype, device="meta")
         self.session, self.facts, self.targets = session, facts, targets
-        self.parameter = torch.Tensor._make_subclass(self._recording_class(kind), empty, False)
+        self.kind, self.attributes = kind, attributes
+        self.parameter = self._dressed(self._recording_class(kind), empty)
         self.storage = self.parameter.untyped_storage()  # held: its identity is how views are known
-        for key, (value, bound) in attributes.items():
-            self.parameter.__dict__[key] = types.MethodType(value, self.parameter) if bound else value
+
+    def rebuild(self, data: torch.Tensor) -> torch.nn.Parameter:
+        """A parameter as it was before quantization, with `data`."""
+        return self._dressed(self.kind, data)
+
+    def _dressed(self, kind: type, data: torch.Tensor) -> torch.nn.Parameter:
+        parameter = torch.Tensor._make_subclass(kind, data, False)
+        for key, (value, bound) in self.attributes.items():
+            parameter.__dict__[key] = types.MethodType(value, parameter) if bound else value
+        return parameter
 
     def _recording_class(self, kind: type) -> type:
         """The parameter's own class, but for assignments to `data`, which torch does not let cross devices."""
@@ -71,6 +82,8 @@ class Recording(TorchDispatchMode):
             return func(*args, **kwargs)  # a view of a recorder is one, too
         if func is _aten.copy_.default and self._record_copy(*args[:2]):
             return args[0]
+        if func in _FILLS and self._record_padding(args[0], args[1] if len(args) > 1 else 0):
+            return args[0]
         return self._run_on_temporaries(func, args, kwargs, written)
 
     def undo(self) -> None:
@@ -105,6 +118,17 @@ class Recording(TorchDispatchMode):
                 self.session.put(target, view.storage_offset(), source)
         return True
 
+    def _record_padding(self, view: torch.Tensor, value: float) -> bool:
+        """A fill of what lies behind the elements that were copied just before, as vLLM pads vocabularies."""
+        recorder, start = self._recorder(view), view.storage_offset()
+        if view.numel() == 0:
+            return True
+        if not view.is_contiguous() or not all(self.session.is_pending_before(target, start) for target in recorder.targets):
+            return False
+        for target in recorder.targets:
+            self.session.put(target, start, torch.full((1,), value, dtype=view.dtype).expand(view.numel()))
+        return True
+
     def _run_on_temporaries(self, func, args, kwargs, written):
         whole = func not in _WRITES_ONLY
 
@@ -114,7 +138,7 @@ class Recording(TorchDispatchMode):
                 return tensor
             target = recorder.targets[0]
             self.session.materialize(target, reads=whole or all(tensor is not w for w in written))
-            return target.temporary.as_strided(tensor.shape, tensor.stride(), tensor.storage_offset())
+            return target.temporary.data.as_strided(tensor.shape, tensor.stride(), tensor.storage_offset())
 
         result = func(*tree_map_only(torch.Tensor, real, args), **tree_map_only(torch.Tensor, real, kwargs))
         for tensor in written:
@@ -122,7 +146,7 @@ class Recording(TorchDispatchMode):
             if recorder is None:
                 continue
             target = recorder.targets[0]
-            target.mask.as_strided(tensor.shape, tensor.stride(), tensor.storage_offset()).fill_(True)
+            target.temporary.mark(tensor)
             self._repeat(recorder, target)
             if result is not None and func._schema.returns and func._schema.returns[0].alias_info is not None:
                 result = tensor
@@ -132,4 +156,4 @@ class Recording(TorchDispatchMode):
         """A parameter that lives in several places gets the same temporary everywhere."""
         for target in recorder.targets[1:]:
             self.session.materialize(target)
-            target.temporary, target.mask = first.temporary, first.mask
+            target.temporary = first.temporary
