@@ -59,7 +59,7 @@ TEST(PlanCut, SharesEveryElementOfAMatrixOutAmongTheRanks) {
       std::vector<Kept> kept;
       for (int32_t member = 0; member < members; ++member) kept.emplace_back(parameter, member);
       for (int64_t rank = 0; rank < size; ++rank) {
-        const auto cut = cut_parameter(parameter, {rank, size});
+        const auto cut = cut_parameter(parameter, {size, rank});
         ASSERT_TRUE(cut) << cut.error().message;
         expect_segments_fill_the_matrix(*cut, members);
         if (size == 1) EXPECT_EQ(cut->rows, parameter.rows);
