@@ -2,11 +2,49 @@
 
 #include <cstring>
 
-#include "quantize/quantize.h"
+#include "quantize/random_matrix.h"
 #include "quantize/unit_layout.h"
 
-namespace liveweight {
+namespace liveweight::testing {
 namespace {
+
+std::optional<std::vector<std::byte>> quantized(const Matrix& matrix, const KernelFormat& format) {
+  std::vector<std::byte> slot(format.bytes);
+  for (const Segment& segment : format.segments) {
+    const SlotRegion region{&format, slot.data(), 0, segment};
+    if (quantize_box(box_of(matrix), region, tensor_unit_of(matrix))) return std::nullopt;
+  }
+  return slot;
+}
+
+// Units lie over the tensor, not over what a rank keeps of it.
+TEST(Dequantize, GivesARanksPartTheNumbersThatItHasInTheWhole) {
+  Random random(6);
+  for (const std::string& name : kSchemes) {
+    for (const DType dtype : kDTypes) {
+      const Scheme scheme = parse_scheme(name).value();
+      const Matrix matrix = draw_matrix(random, dtype, false);
+      CutShape cut = draw_cut(random, matrix);
+      Segment first = cut.segments[0], second = first;
+      first.rows = up_to(random, first.rows);
+      second.row = first.rows, second.rows -= first.rows, second.source_row += first.rows;
+      cut.segments = {first, second};
+      const KernelFormat part = make_kernel_format(scheme, dtype, cut);
+      const KernelFormat whole =
+          make_kernel_format(scheme, dtype, {1, matrix.cols, 0, matrix.cols, {{0, matrix.rows, 0, 0}}});
+      const auto part_slot = quantized(matrix, part), whole_slot = quantized(matrix, whole);
+      if (!whole_slot) continue;
+      ASSERT_TRUE(part_slot);
+      std::vector<float> got(static_cast<size_t>(part.cols)), expected(static_cast<size_t>(matrix.cols));
+      for (int64_t row = 0; row < part.rows; ++row) {
+        dequantize_row(part, part_slot->data(), 0, row, got.data());
+        dequantize_row(whole, whole_slot->data(), 0, first.source_row + row, expected.data());
+        ASSERT_EQ(std::memcmp(got.data(), expected.data() + part.source_col, got.size() * sizeof(float)), 0)
+            << name << " of " << to_string(dtype) << ", row " << row;
+      }
+    }
+  }
+}
 
 // Checkpoints that are quantized already bring a scale with each of the tensors that a matrix is fused from.
 TEST(Dequantize, TakesForEachRowTheScaleOfTheTensorThatItCameFrom) {
@@ -34,4 +72,4 @@ TEST(Dequantize, TakesForEachRowTheScaleOfTheTensorThatItCameFrom) {
 }
 
 }  // namespace
-}  // namespace liveweight
+}  // namespace liveweight::testing
