@@ -127,5 +127,74 @@ TEST_F(MirrorBack, IsNotTakenForAnotherThatWasAttachedSince) {
   expect_right_or_refused(first_, with(first_, 2, 2.0f));
 }
 
+// Anything that moves the model, its mirror or both, some of it while the mirror's disk is full.
+class Wanderer {
+ public:
+  Wanderer(Random& random, uint64_t seed) : random_(random), model_(random), now_(model_.weights(random)) {
+    static const std::vector<Scheme> schemes = all_schemes();
+    options_.quantization = QuantizationConfig::uniform(schemes[seed % schemes.size()]);
+    if (between(random, 0, 1)) options_.mode = CommitMode::kCopy;
+    live_ = make_model(model_, now_.catalog(), options_).value();
+    EXPECT_TRUE(put_all(*live_, now_));
+    attach();
+  }
+
+  void step() {
+    const std::unique_ptr<Seam> full = between(random_, 0, 2) ? nullptr : std::make_unique<NoMirrorWrites>();
+    switch (between(random_, 0, 7)) {
+      case 0:
+        return committed(model_.weights(random_), [&](const Weights& next) { return put_all(*live_, next); });
+      case 1:
+        if (!full) attach();
+        return;
+      case 2:
+        EXPECT_TRUE(live_->catch_up() || full);
+        return;
+      case 3:
+      case 4:
+        if (live_->rollback()) std::swap(before_, now_);
+        return;
+      default:
+        return committed(changed(random_, now_),
+                         [&](const Weights& next) { return put_changes(*live_, now_, next); });
+    }
+  }
+
+  void expect_cold() const { ASSERT_EQ(digest_of(*live_)->model, cold_digest(model_, now_, options_)); }
+  std::string describe() const { return fmt::format("{}, {}", to_string(options_.mode), model_.text()); }
+
+ private:
+  void attach() {
+    mirrors_.push_back(Mirror::open(folder_.path() / fmt::format("mirror{}", mirrors_.size())).value());
+    const Checkpoint checkpoint = write_checkpoint(folder_.path() / "now", now_);
+    ASSERT_TRUE(mirrors_.back()->replace(checkpoint, same_name, ""));
+    ASSERT_TRUE(live_->attach_mirror(mirrors_.back()));
+  }
+
+  void committed(Weights next, const std::function<Result<UpdateReport>(const Weights&)>& update) {
+    if (update(next)) before_ = std::exchange(now_, std::move(next));
+  }
+
+  Random& random_;
+  const RandomModel model_;
+  Weights now_, before_;
+  PlanOptions options_;
+  const TemporaryFolder folder_ = TemporaryFolder::make("liveweight-test").value();
+  std::unique_ptr<LiveModel> live_;
+  std::vector<std::shared_ptr<Mirror>> mirrors_;
+};
+
+TEST(MirrorsThatFail, LeaveDeltasRightOrRefusedWhateverCameBefore) {
+  for_each_seed(20, [&](Random& random, uint64_t seed) {
+    Wanderer wanderer(random, seed);
+    SCOPED_TRACE(
+        fmt::format("LIVEWEIGHT_TEST_SEED={} LIVEWEIGHT_TEST_ROUNDS=1: {}", seed, wanderer.describe()));
+    for (int i = 0; i < 14 && !has_failed(); ++i) {
+      wanderer.step();
+      wanderer.expect_cold();
+    }
+  });
+}
+
 }  // namespace
 }  // namespace liveweight::testing
