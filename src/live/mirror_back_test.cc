@@ -119,6 +119,19 @@ TEST_F(MirrorBack, IsNotTakenForThatOfADeltaThatCameWithoutIt) {
   expect_right_or_refused(second_, third_);
 }
 
+TEST_F(MirrorBack, IsForgottenWhereAnotherIsAttached) {
+  {
+    const NoMirrorWrites full;
+    ASSERT_TRUE(live_->rollback());
+  }
+  const auto another = Mirror::open(folder_.path() / "another").value();
+  ASSERT_TRUE(another->replace(write_checkpoint(folder_.path(), first_), same_name, "1"));
+  ASSERT_TRUE(live_->attach_mirror(another));
+  const Weights next = with(first_, 2, 2.0f);
+  ASSERT_TRUE(put_changes(*live_, first_, next)) << "the new one is at the model's version";
+  expect_at(next);
+}
+
 TEST_F(MirrorBack, IsNotTakenForAnotherThatWasAttachedSince) {
   const auto another = Mirror::open(folder_.path() / "another").value();
   ASSERT_TRUE(another->replace(write_checkpoint(folder_.path(), second_), same_name, "2"));

@@ -3,7 +3,6 @@
 #include "quantize/quantize.h"
 
 #include <gtest/gtest.h>
-#include <hwy/targets.h>
 
 #include <algorithm>
 #include <cmath>
@@ -163,15 +162,6 @@ TEST_P(QuantizeTest, AFaultAnywhereInTheBoxIsFoundWhateverTheRankKeeps) {
       }
     }
   }
-}
-
-std::vector<int64_t> targets() {
-  std::vector<int64_t> all;
-  for (int64_t rest = hwy::SupportedTargets() & (HWY_AVX3_DL | HWY_AVX3 | HWY_AVX2 | HWY_NEON); rest;
-       rest &= rest - 1) {
-    all.push_back(rest & -rest);
-  }
-  return all;
 }
 
 INSTANTIATE_TEST_SUITE_P(Targets, QuantizeTest, ::testing::ValuesIn(targets()),

@@ -2,6 +2,8 @@
 // from a seed.
 #pragma once
 
+#include <hwy/targets.h>
+
 #include <bit>
 #include <cmath>
 #include <random>
@@ -52,6 +54,16 @@ inline bool chance(Random& random, int one_in) {
   return up_to(random, one_in - 1) == 0;
 }
 
+// The instruction sets of this machine that there is code for.
+inline std::vector<int64_t> targets() {
+  std::vector<int64_t> all;
+  for (int64_t rest = hwy::SupportedTargets() & (HWY_AVX3_DL | HWY_AVX3 | HWY_AVX2 | HWY_NEON); rest;
+       rest &= rest - 1) {
+    all.push_back(rest & -rest);
+  }
+  return all;
+}
+
 // Numbers of one magnitude, any finite bits, exact ties, or all the same: what weights and accidents look
 // like.
 inline float draw(Random& random, int kind, float magnitude) {
@@ -94,6 +106,10 @@ inline Matrix draw_matrix(Random& random, DType dtype, bool with_faults) {
       const bool fits = std::isfinite(round_to(dtype, x));
       store_high_precision(dtype, matrix.data.data(), row * matrix.cols + col, fits ? x : 1.0f);
     }
+  }
+  // What the edges' rule of one profile counts.
+  if (chance(random, 3) && std::isfinite(round_to(dtype, 4 * magnitude))) {
+    store_high_precision(dtype, matrix.data.data(), matrix.rows * matrix.cols - 1, 4 * magnitude);
   }
   if (with_faults) {
     const float faults[] = {INFINITY, -INFINITY, NAN, -NAN};
