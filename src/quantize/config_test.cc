@@ -109,6 +109,18 @@ TEST(QuantizationConfigTest, CompressedTensorsStrategies) {
     EXPECT_EQ(scheme(parsed(compressed(weights)), kQuery), expected) << weights;
 }
 
+TEST(QuantizationConfigTest, LinearFitsEveryMatrixButEmbeddingsAndIsWhatAGroupWithoutTargetsMeans) {
+  const std::string weights = R"("weights":{"num_bits":8,"type":"int","strategy":"tensor"})";
+  for (const std::string targets : {"", R"("targets":["Linear"],)"}) {
+    const auto config = parsed(R"({"quant_method":"compressed-tensors","config_groups":{"group_0":{)" +
+                               targets + weights + "}}}");
+    EXPECT_EQ(scheme(config, kQuery), "int8_per_tensor");
+    EXPECT_EQ(scheme(config, kExpert, ModuleKind::kExpert), "int8_per_tensor");
+    EXPECT_EQ(scheme(config, "lm_head", ModuleKind::kHead), "int8_per_tensor");
+    EXPECT_EQ(scheme(config, "model.embed_tokens", ModuleKind::kEmbedding), "none");
+  }
+}
+
 TEST(QuantizationConfigTest, TorchaoTypes) {
   const std::pair<const char*, const char*> kSchemes[] = {
       {kInt8, "int8_per_channel"},

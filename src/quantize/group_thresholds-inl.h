@@ -85,7 +85,8 @@ class GroupThresholds {
   static HWY_INLINE hn::Vec<IntTag> largest_without(FloatVector scales, int k) {
     const FloatVector bound = hn::Mul(scales, hn::Set(FloatTag(), ratio(k)));
     const FloatVector nearest = S::rounded(bound);
-    const auto reaches = k % 2 == 0 ? hn::Ge(nearest, bound) : hn::Gt(nearest, bound);
+    // Never equal: a ratio, and its product with a scale, has a bit more than the dtype holds.
+    const auto reaches = hn::Gt(nearest, bound);
     return hn::Add(S::bits_of(nearest), hn::BitCast(IntTag(), hn::VecFromMask(FloatTag(), reaches)));
   }
 

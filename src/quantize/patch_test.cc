@@ -191,5 +191,17 @@ TEST(ElementPatcher, DoesNotDoubtUnitsWhoseLargestElementChangesItsSign) {
   }
 }
 
+TEST(ElementPatcher, DoesNotDoubtUnitsThatARankHoldsNothingOf) {
+  for (const char* name : {"int4_per_group:32@torchao-intx", "fp8_per_block@vllm"}) {
+    const Scheme scheme = parse_scheme(name).value();
+    const Matrix old = row_with_peaks(DType::kBF16);
+    Matrix updated = old;
+    for (int64_t i = 0; i < 128; ++i) store_high_precision(DType::kBF16, updated.data.data(), i, 9.0f);
+    Slot slot(scheme, DType::kBF16, {1, 100, 128, old.cols, {{0, 1, 0, 0}}});
+    ASSERT_FALSE(quantize_box(box_of(old), slot.region(), tensor_unit_of(old)));
+    EXPECT_TRUE(patch(slot, old, updated, true).empty()) << name;
+  }
+}
+
 }  // namespace
 }  // namespace liveweight::testing
