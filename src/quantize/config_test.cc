@@ -82,6 +82,7 @@ TEST(QuantizationConfigTest, TheFirstOfTheTargetsThatFitsDecides) {
       parsed(R"({"targets":{"re:.*self_attn.*":"int8_per_channel","re:.*":"fp8_per_block"}})");
   EXPECT_EQ(scheme(config, kQuery), "int8_per_channel");
   EXPECT_EQ(scheme(config, kDown), "fp8_per_block");
+  EXPECT_EQ(scheme(config, "model.norm", ModuleKind::kOther), "none") << "there is nothing to quantize in it";
 }
 
 TEST(QuantizationConfigTest, Fp8BlocksAndTheirExceptions) {

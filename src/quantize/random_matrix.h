@@ -108,8 +108,8 @@ inline Matrix draw_matrix(Random& random, DType dtype, bool with_faults) {
     }
   }
   // What the edges' rule of one profile counts.
-  if (chance(random, 3) && std::isfinite(round_to(dtype, 4 * magnitude))) {
-    store_high_precision(dtype, matrix.data.data(), matrix.rows * matrix.cols - 1, 4 * magnitude);
+  if (chance(random, 3) && std::isfinite(round_to(dtype, 8 * magnitude))) {
+    store_high_precision(dtype, matrix.data.data(), matrix.rows * matrix.cols - 1, 8 * magnitude);
   }
   if (with_faults) {
     const float faults[] = {INFINITY, -INFINITY, NAN, -NAN};
