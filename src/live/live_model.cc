@@ -59,6 +59,12 @@ void LiveModel::Implementation::catch_up(int32_t parameter) {
 // With its own commit the mirror goes back; one that it did not follow left it where the model returns to.
 void LiveModel::Implementation::mirror_back() {
   std::swap(mirror_sequence, previous_mirror_sequence);
+  if (mirror_to_revert) {
+    // It could not be taken back, and now the model returns to where it stayed.
+    mirror_sequence = std::exchange(mirror_to_revert, std::nullopt);
+    last_was_delta = true;
+    return;
+  }
   if (!mirror || !last_was_delta) return;
   last_was_delta = false;
   revert_mirror(*std::exchange(previous_mirror_sequence, std::nullopt));
@@ -136,6 +142,7 @@ Status LiveModel::attach_mirror(std::shared_ptr<Mirror> mirror) {
   if (implementation_->update_open) return fail(ErrorCode::kBusy, "attach_mirror: an update is open");
   implementation_->mirror = std::move(mirror);
   implementation_->mirror_sequence.reset();
+  implementation_->previous_mirror_sequence.reset();
   if (implementation_->mirror) implementation_->mirror_sequence = implementation_->mirror->sequence();
   implementation_->last_was_delta = false;
   implementation_->mirror_to_revert.reset();

@@ -266,6 +266,7 @@ void Update::Implementation::finish_commit(std::vector<int32_t> list, bool can_r
   model.last_touched = std::move(list);
   model.last_was_delta = mirror_recorded.has_value();
   model.previous_mirror_sequence = std::exchange(model.mirror_sequence, mirror_recorded);
+  model.mirror_to_revert.reset();  // what it would go back to is not the current version any more
   for (const int32_t p : model.last_touched) {
     model.lags[p].shorten(model.plan->parameters()[p].format->bytes);
   }
