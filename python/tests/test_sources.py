@@ -1,13 +1,8 @@
 """Tensors of numpy, ml_dtypes and torch go in without a copy, and live tensors come out as theirs."""
-import importlib.util
 import unittest
 
 import liveweight
-from sample import FIRST, SECOND, read_safetensors
-
-
-def has(*packages):
-    return all(importlib.util.find_spec(package) for package in packages)
+from sample import FIRST, SECOND, has, read_safetensors
 
 
 def cold():
