@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 
@@ -32,7 +33,7 @@ class Mappings:
 
     def is_file(self, address: int) -> bool:
         known = self._find(address)
-        if known is None or known[2]:
+        if known is None or (known[2] and not _is_mapped(*known[:2])):
             self.ranges = _core.mappings()
             known = self._find(address)
         return known is not None and known[2]
@@ -40,3 +41,8 @@ class Mappings:
     def _find(self, address: int) -> tuple[int, int, bool] | None:
         at = bisect_right(self.ranges, address, key=lambda entry: entry[0]) - 1
         return self.ranges[at] if at >= 0 and address < self.ranges[at][1] else None
+
+
+def _is_mapped(begin: int, end: int) -> bool:
+    """Whether exactly that range is of one mapped file now; reading all of a process's mappings takes a millisecond."""
+    return os.path.lexists(f"/proc/self/map_files/{begin:x}-{end:x}")
