@@ -185,5 +185,26 @@ class SeparateScales(unittest.TestCase):
             del _adapters[0]
 
 
+@unittest.skipUnless(HAS_TORCHAO, "torch and torchao are not installed")
+class Mappings(unittest.TestCase):
+    def test_only_a_private_mapping_of_a_file_that_is_still_there_is_one(self):
+        import ctypes
+        import mmap
+        import tempfile
+
+        from liveweight.torch._sources import Mappings
+        mappings = Mappings()
+        with tempfile.NamedTemporaryFile() as file:
+            file.truncate(1 << 20)
+            for access, private in [(mmap.ACCESS_COPY, True), (mmap.ACCESS_WRITE, False)]:
+                mapped = mmap.mmap(file.fileno(), 0, access=access)
+                first = ctypes.c_char.from_buffer(mapped)
+                address = ctypes.addressof(first)
+                self.assertEqual([mappings.is_file(address) for _ in range(3)], [private] * 3)
+                del first
+                mapped.close()
+                self.assertFalse(mappings.is_file(address))
+
+
 if __name__ == "__main__":
     unittest.main()

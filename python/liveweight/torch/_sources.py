@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 
@@ -25,23 +26,23 @@ def hold_container(session, weights: Iterable[tuple[str, torch.Tensor]]) -> Iter
 
 
 class Mappings:
-    """Which addresses are of mapped files. A no may be out of date, which costs a copy; a yes never is: whoever gets one
-    holds what lies there from then on, and with it the mapping."""
+    """Which addresses are of mapped files. A no may be out of date, which costs a copy; a yes never is."""
 
     def __init__(self):
         self.ranges: list[tuple[int, int, bool]] = []
-        self.held: set[tuple[int, int]] = set()
 
     def is_file(self, address: int) -> bool:
         known = self._find(address)
-        if known is None or known[2] and known[:2] not in self.held:
+        if known is None or (known[2] and not _is_mapped(*known[:2])):
             self.ranges = _core.mappings()
             known = self._find(address)
-        if known is None or not known[2]:
-            return False
-        self.held.add(known[:2])
-        return True
+        return known is not None and known[2]
 
     def _find(self, address: int) -> tuple[int, int, bool] | None:
         at = bisect_right(self.ranges, address, key=lambda entry: entry[0]) - 1
         return self.ranges[at] if at >= 0 and address < self.ranges[at][1] else None
+
+
+def _is_mapped(begin: int, end: int) -> bool:
+    """Whether exactly that range is of one mapped file now; reading all of a process's mappings takes a millisecond."""
+    return os.path.lexists(f"/proc/self/map_files/{begin:x}-{end:x}")
