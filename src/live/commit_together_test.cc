@@ -1,5 +1,6 @@
 #include <gmock/gmock.h>
 
+#include "base/seam.h"
 #include "live/delivery.h"
 
 namespace liveweight::testing {
@@ -88,6 +89,42 @@ TEST_P(CommitTogether, TakesBackThoseThatCommittedBeforeOneThatCannot) {
   auto again = updates_with(second_, second_);
   EXPECT_TRUE(commit_together(again));
   EXPECT_EQ(ranks_[1]->version().number, 2u) << "what was refused takes no number";
+}
+
+// Fails at the second rank's flip.
+class SecondFlipFails : public Seam {
+ public:
+  SecondFlipFails() { set_seam(this); }
+  ~SecondFlipFails() override { set_seam(nullptr); }
+  Status reached(Step step) override {
+    if (step != Step::kFlip || flips_++ != 1) return {};
+    return fail(ErrorCode::kInternal, "the test wants this to fail");
+  }
+  size_t shortened(Step, size_t bytes) override { return bytes; }
+
+ private:
+  int flips_ = 0;
+};
+
+TEST_P(CommitTogether, SaysWhichRankIsAheadWhereItCannotGoBack) {
+  for (size_t rank = 0; rank < 2; ++rank) {
+    options_.tensor_parallel.rank = static_cast<int64_t>(rank);
+    ranks_[rank] = make_model(model_, first_.catalog(), options_).value();
+  }
+  auto updates = updates_with(first_, first_);
+  {
+    const SecondFlipFails seam;
+    const auto reports = commit_together(updates);
+    ASSERT_FALSE(reports);
+    EXPECT_THAT(reports.error().message,
+                HasSubstr("rank 1: the test wants this to fail; rank 0 is ahead of it: "
+                          "rollback: "));
+  }
+  EXPECT_EQ(ranks_[0]->version().number, 1u);
+  EXPECT_EQ(ranks_[1]->version().number, 0u);
+  auto again = updates_with(first_, first_);
+  ASSERT_TRUE(commit_together(again));
+  expect_nothing_changed();
 }
 
 INSTANTIATE_TEST_SUITE_P(Modes, CommitTogether, ::testing::Values(CommitMode::kFlip, CommitMode::kCopy),

@@ -146,6 +146,7 @@ TEST_F(ExportRefusalTest, ABrokenOfflineCheckpointIsRefusedByTheTensorsName) {
     view.dtype = DType::kF32;
     bytes.assign(static_cast<size_t>(element_count(view.shape)) * 4, std::byte{0});
   };
+  const auto integers = [](Tensors& all, const std::string& name) { all.at(name).first.dtype = DType::kI32; };
   const auto longer = [](Tensors& all, const std::string& name) {
     auto& [view, bytes] = all.at(name);
     ++view.shape[0];
@@ -153,6 +154,10 @@ TEST_F(ExportRefusalTest, ABrokenOfflineCheckpointIsRefusedByTheTensorsName) {
   };
   const auto set_first = [](std::byte value) {
     return [value](Tensors& all, const std::string& name) { all.at(name).second[0] = value; };
+  };
+  const auto nan = [](Tensors& all, const std::string& name) {
+    auto& [view, bytes] = all.at(name);
+    std::fill_n(bytes.begin(), bits_of(view.dtype) / 8, std::byte{0xff});
   };
   const std::string q = "model.layers.1.self_attn.q_proj.";
   const ExportFormat ct = ExportFormat::kCompressedTensors, ao = ExportFormat::kTorchao;
@@ -162,6 +167,8 @@ TEST_F(ExportRefusalTest, ABrokenOfflineCheckpointIsRefusedByTheTensorsName) {
       {"fp8_per_block", ExportFormat::kFp8, q + "weight", ErrorCode::kNonFinite, set_first(std::byte{0x7f})},
       {"int8_per_channel", ct, q + "weight_scale", ErrorCode::kMissingTensor, remove},
       {"int8_per_channel", ct, q + "weight_scale", ErrorCode::kWrongShape, longer},
+      {"int8_per_channel", ct, q + "weight_scale", ErrorCode::kWrongDtype, integers},
+      {"int8_per_channel", ct, q + "weight_scale", ErrorCode::kNonFinite, nan},
       {"int4_per_group:16", ct, q + "weight_packed", ErrorCode::kMissingTensor, remove},
       {"int4_per_group:16", ct, q + "weight_shape", ErrorCode::kWrongShape, set_first(std::byte{1})},
       {"int4_per_group:16@torchao", ao, q + "_weight_scale", ErrorCode::kMissingTensor, remove},

@@ -72,5 +72,17 @@ TEST(InPlaceTest, AScaleThatOverflowsIsRefusedBeforeTheModelIsTouched) {
   }
 }
 
+TEST(InPlaceTest, ThereIsNoVersionToGoBackTo) {
+  const Float16Sample first(0.5f, -0.5f), second(0.25f, -0.5f);
+  LoadOptions options;
+  options.mode = CommitMode::kInPlace;
+  const auto model = load_model(open_model_directory(first.directory()).value(), options).value();
+  ASSERT_TRUE(reload(*model, Checkpoint::open(second.directory()).value()));
+  const Digest before = digest_of(*model)->model;
+  EXPECT_EQ(model->rollback().error().code, ErrorCode::kFailedState);
+  EXPECT_EQ(digest_of(*model)->model, before);
+  EXPECT_EQ(model->version().number, 2u);
+}
+
 }  // namespace
 }  // namespace liveweight

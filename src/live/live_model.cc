@@ -59,6 +59,12 @@ void LiveModel::Implementation::catch_up(int32_t parameter) {
 // With its own commit the mirror goes back; one that it did not follow left it where the model returns to.
 void LiveModel::Implementation::mirror_back() {
   std::swap(mirror_sequence, previous_mirror_sequence);
+  if (mirror_to_revert) {
+    // It could not be taken back, and now the model returns to where it stayed.
+    mirror_sequence = std::exchange(mirror_to_revert, std::nullopt);
+    last_was_delta = true;
+    return;
+  }
   if (!mirror || !last_was_delta) return;
   last_was_delta = false;
   revert_mirror(*std::exchange(previous_mirror_sequence, std::nullopt));
@@ -131,11 +137,18 @@ const std::byte* LiveModel::slot_address(int64_t parameter, int slot) const {
   return implementation_->slot(static_cast<int32_t>(parameter), slot);
 }
 
-Status LiveModel::attach_mirror(std::shared_ptr<Mirror> mirror) {
+Status LiveModel::attach_mirror(std::shared_ptr<Mirror> mirror, std::optional<uint64_t> version_number) {
   std::lock_guard lock(implementation_->mutex);
   if (implementation_->update_open) return fail(ErrorCode::kBusy, "attach_mirror: an update is open");
+  const uint64_t current = implementation_->versions.version_of(implementation_->versions.current()).number;
+  if (version_number && *version_number != current) {
+    return fail(ErrorCode::kStaleVersion,
+                fmt::format("attach_mirror: it is of version {}, but the current one is {}", *version_number,
+                            current));
+  }
   implementation_->mirror = std::move(mirror);
   implementation_->mirror_sequence.reset();
+  implementation_->previous_mirror_sequence.reset();
   if (implementation_->mirror) implementation_->mirror_sequence = implementation_->mirror->sequence();
   implementation_->last_was_delta = false;
   implementation_->mirror_to_revert.reset();

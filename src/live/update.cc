@@ -133,6 +133,10 @@ Status Update::Implementation::stage_all(bool last) {
   // In place there is no second slot: borrowed tensors are written only after everything was proved.
   if (model.plan->mode() == CommitMode::kInPlace) return {};
   LW_TRY(staging->run());
+  if (last && !staging->done()) {
+    return fail(ErrorCode::kInternal,
+                "every element came, but some wait for others: they were not quantized");
+  }
   return deltas->tensors() == 0 ? Status{} : stage_deltas();
 }
 
@@ -266,6 +270,7 @@ void Update::Implementation::finish_commit(std::vector<int32_t> list, bool can_r
   model.last_touched = std::move(list);
   model.last_was_delta = mirror_recorded.has_value();
   model.previous_mirror_sequence = std::exchange(model.mirror_sequence, mirror_recorded);
+  model.mirror_to_revert.reset();  // what it would go back to is not the current version any more
   for (const int32_t p : model.last_touched) {
     model.lags[p].shorten(model.plan->parameters()[p].format->bytes);
   }

@@ -82,6 +82,7 @@ TEST(QuantizationConfigTest, TheFirstOfTheTargetsThatFitsDecides) {
       parsed(R"({"targets":{"re:.*self_attn.*":"int8_per_channel","re:.*":"fp8_per_block"}})");
   EXPECT_EQ(scheme(config, kQuery), "int8_per_channel");
   EXPECT_EQ(scheme(config, kDown), "fp8_per_block");
+  EXPECT_EQ(scheme(config, "model.norm", ModuleKind::kOther), "none") << "there is nothing to quantize in it";
 }
 
 TEST(QuantizationConfigTest, Fp8BlocksAndTheirExceptions) {
@@ -107,6 +108,18 @@ TEST(QuantizationConfigTest, CompressedTensorsStrategies) {
        "int4_per_group@compressed-tensors-asymmetric"}};
   for (const auto& [weights, expected] : kSchemes)
     EXPECT_EQ(scheme(parsed(compressed(weights)), kQuery), expected) << weights;
+}
+
+TEST(QuantizationConfigTest, LinearFitsEveryMatrixButEmbeddingsAndIsWhatAGroupWithoutTargetsMeans) {
+  const std::string weights = R"("weights":{"num_bits":8,"type":"int","strategy":"tensor"})";
+  for (const std::string targets : {"", R"("targets":["Linear"],)"}) {
+    const auto config = parsed(R"({"quant_method":"compressed-tensors","config_groups":{"group_0":{)" +
+                               targets + weights + "}}}");
+    EXPECT_EQ(scheme(config, kQuery), "int8_per_tensor");
+    EXPECT_EQ(scheme(config, kExpert, ModuleKind::kExpert), "int8_per_tensor");
+    EXPECT_EQ(scheme(config, "lm_head", ModuleKind::kHead), "int8_per_tensor");
+    EXPECT_EQ(scheme(config, "model.embed_tokens", ModuleKind::kEmbedding), "none");
+  }
 }
 
 TEST(QuantizationConfigTest, TorchaoTypes) {

@@ -4,7 +4,7 @@
 
 #include <random>
 
-#include "tensor/codec.h"
+#include "quantize/random_matrix.h"
 
 namespace liveweight {
 namespace {
@@ -44,7 +44,13 @@ Drawn draw(std::mt19937_64& random, const ElementRule& rule) {
   }
 }
 
-TEST(ElementBatch, HasTheOraclesCodesAndMasksForEveryProfileAndDtype) {
+class ElementBatchOn : public ::testing::TestWithParam<int64_t> {
+ protected:
+  void SetUp() override { hwy::SetSupportedTargetsForTest(GetParam()); }
+  void TearDown() override { hwy::SetSupportedTargetsForTest(0); }
+};
+
+TEST_P(ElementBatchOn, HasTheOraclesCodesAndMasksForEveryProfileAndDtype) {
   std::mt19937_64 random(3);
   for (const ElementRule& rule : all_rules()) {
     if (!rule.from_scale) continue;
@@ -68,6 +74,10 @@ TEST(ElementBatch, HasTheOraclesCodesAndMasksForEveryProfileAndDtype) {
     }
   }
 }
+
+INSTANTIATE_TEST_SUITE_P(Targets, ElementBatchOn, ::testing::ValuesIn(testing::targets()),
+                         [](const auto& info) { return std::string(hwy::TargetName(info.param)); });
+GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(ElementBatchOn);
 
 // What a delta relies on: where the scale is clear, it tells all of the unit's numbers; an element that is
 // not large changes no scale; and the code of one that decides the scale says so.

@@ -85,7 +85,7 @@ void encode_groups(const void* from, int64_t groups, int64_t size, const float* 
                    Factors range, uint8_t* to, int64_t ahead) {
   const auto* elements = static_cast<const typename S::Bits*>(from);
   if constexpr (kCompared<S, Codes, kEncoding, kZeroPoint>) {
-    const GroupThresholds<S> thresholds(factor, groups, range.lowest);
+    const GroupThresholds<S> thresholds(factor, groups);
     constexpr int64_t kStep = GroupThresholds<S>::kStep;
     for (int64_t i = 0; i < groups; ++i) {
       for (int64_t at = 0; at < size; at += kStep, elements += kStep, to += kStep / 2) {

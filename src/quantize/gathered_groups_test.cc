@@ -92,5 +92,17 @@ TEST(GatheredGroups, LeaveGroupsThatAreKeptInPartOrCutByTheEdgeToOthers) {
   EXPECT_FALSE(groups.takes(0, 2 * size));
 }
 
+TEST(GatheredGroups, LeaveGroupsThatShareAByteToOthers) {
+  for (const auto& [name, begin] : {std::pair("int4_per_group:7", 0), std::pair("int4_per_group:32", 3)}) {
+    const Scheme scheme = parse_scheme(name).value();
+    const int64_t cols = 8 * scheme.size;
+    const KernelFormat format =
+        make_kernel_format(scheme, DType::kBF16, {1, cols - begin, begin, cols, {{0, 1, 0, 0}}});
+    std::vector<std::byte> slot(format.bytes);
+    const GatheredGroups groups({&format, slot.data(), 0, format.segments.front()}, DType::kBF16);
+    EXPECT_FALSE(groups.takes(0, 2 * scheme.size)) << name;
+  }
+}
+
 }  // namespace
 }  // namespace liveweight

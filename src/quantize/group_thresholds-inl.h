@@ -8,8 +8,6 @@
 #define LIVEWEIGHT_QUANTIZE_GROUP_THRESHOLDS_INL_H_
 #endif
 
-#include <algorithm>
-
 #include "quantize/encode-inl.h"
 #include "quantize/extremes-inl.h"
 #include "quantize/unit_scale-inl.h"
@@ -29,13 +27,12 @@ class GroupThresholds {
   using Bits = typename S::Bits;
   static constexpr int64_t kStep = hn::MaxLanes(BitsTag<S>());
 
-  // Of `groups` units, up to kBatch. Codes go from `lowest` to 7.
-  HWY_INLINE GroupThresholds(const float* scale, int64_t groups, float lowest) {
+  // Of `groups` units, up to kBatch. Codes go from -8 to 7.
+  HWY_INLINE GroupThresholds(const float* scale, int64_t groups) {
     for (int64_t i = 0; i < groups; i += kLanes) {
       const FloatVector scales = hn::LoadU(FloatTag(), scale + i);
       for (int k = 1; k <= kMost; ++k) store(largest_without(scales, k), below_[k - 1] + i);
     }
-    if (lowest > -kMost) std::fill_n(below_[kMost - 1], groups, kMagnitude<S> * 0x10001u);
   }
 
   // kStep elements of that group.
@@ -85,7 +82,8 @@ class GroupThresholds {
   static HWY_INLINE hn::Vec<IntTag> largest_without(FloatVector scales, int k) {
     const FloatVector bound = hn::Mul(scales, hn::Set(FloatTag(), ratio(k)));
     const FloatVector nearest = S::rounded(bound);
-    const auto reaches = k % 2 == 0 ? hn::Ge(nearest, bound) : hn::Gt(nearest, bound);
+    // Never equal: a ratio, and its product with a scale, has a bit more than the dtype holds.
+    const auto reaches = hn::Gt(nearest, bound);
     return hn::Add(S::bits_of(nearest), hn::BitCast(IntTag(), hn::VecFromMask(FloatTag(), reaches)));
   }
 

@@ -232,7 +232,7 @@ UnitScale make_unit_scale(const ProfileRule& rule, DType source, const Extremes&
   if (rule.encoding == Encoding::kMultiplyRounded) unit.factor = round_to(source, 1.0f / unit.scale);
   if (rule.encoding == Encoding::kDivide || rule.encoding == Encoding::kDivideRounded)
     unit.factor = unit.scale;
-  unit.finite = std::isfinite(unit.scale) && std::isfinite(unit.zero);
+  unit.finite = std::isfinite(unit.scale);  // a zero point lies among the elements
   return unit;
 }
 

@@ -47,8 +47,8 @@ struct ProfileRule {
 // The rule of a scheme that quantizes, for elements of that dtype (BF16, F16 or F32).
 ProfileRule rule_for(const Scheme& scheme, DType source);
 
-// One unit's numbers. `scale` and `zero` are as stored (rounded to their dtype); `finite` tells whether they
-// are.
+// One unit's numbers. `scale` and `zero` are as stored (rounded to their dtype); `finite` tells whether the
+// scale is, and with it the zero point.
 struct UnitScale {
   float scale = 0;
   float zero = 0;

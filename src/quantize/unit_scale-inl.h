@@ -31,7 +31,7 @@ class ScaleMaker {
  public:
   explicit ScaleMaker(const ProfileRule& rule) : rule_(rule) {}
 
-  // Of units [0, count). False where one of them needs the oracle: its numbers are not finite, or it would
+  // Of units [0, count). False where one of them needs the oracle: its scale is not finite, or it would
   // divide zero by zero.
   bool make(UnitBatch& batch, int64_t count) const {
     const FloatTag d;
@@ -47,7 +47,7 @@ class ScaleMaker {
   }
 
  private:
-  // Whether all scales and factors are finite and not zero, and all zero points finite.
+  // Whether all scales and factors are finite and not zero.
   static bool regular(const UnitBatch& batch, int64_t count) {
     const FloatTag d;
     const auto tiny = set(0), huge = set(std::numeric_limits<float>::max());
@@ -55,9 +55,8 @@ class ScaleMaker {
     for (int64_t i = 0; i < count; i += kLanes) {
       const auto scale = hn::Abs(hn::Load(d, batch.scale + i)),
                  factor = hn::Abs(hn::Load(d, batch.factor + i));
-      const auto zero = hn::Abs(hn::Load(d, batch.zero + i));
       const auto not_zero = hn::And(hn::Gt(scale, tiny), hn::Gt(factor, tiny));
-      const auto finite = hn::And(hn::And(hn::Le(scale, huge), hn::Le(factor, huge)), hn::Le(zero, huge));
+      const auto finite = hn::And(hn::Le(scale, huge), hn::Le(factor, huge));
       const auto padding = hn::Not(hn::FirstN(d, static_cast<size_t>(count - i)));
       all &= hn::AllTrue(d, hn::Or(padding, hn::And(not_zero, finite)));
     }

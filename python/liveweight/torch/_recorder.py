@@ -6,6 +6,7 @@ as a real temporary, on which the operation then runs."""
 
 from __future__ import annotations
 
+import functools
 import types
 
 import torch
@@ -57,6 +58,23 @@ class Recorder:
             self.session.put(target, 0, value.detach())
 
 
+@functools.cache
+def _traits(func) -> tuple[tuple[tuple[int, str], ...], bool]:
+    """Which arguments an operator writes to, by place and name, and whether what it returns shares memory with one."""
+    schema = func._schema
+    written = tuple((i, a.name) for i, a in enumerate(schema.arguments) if a.alias_info is not None and a.alias_info.is_write)
+    return written, any(result.alias_info is not None for result in schema.returns)
+
+
+def _tensors(values):
+    """Of an operator's arguments, which are tensors, lists of them and what is neither."""
+    for value in values:
+        if isinstance(value, torch.Tensor):
+            yield value
+        elif isinstance(value, (list, tuple)):
+            yield from _tensors(value)
+
+
 class Recording(TorchDispatchMode):
     """Sends writes into recorders to the session; undoes writes into the module's other tensors on `undo`."""
 
@@ -71,14 +89,14 @@ class Recording(TorchDispatchMode):
         kwargs = dict(kwargs or {})
         if self.session.busy:
             return func(*args, **kwargs)
-        written = [args[i] if i < len(args) else kwargs.get(a.name) for i, a in enumerate(func._schema.arguments)
-                   if a.alias_info is not None and a.alias_info.is_write]
+        places, makes_views = _traits(func)
+        written = [args[i] if i < len(args) else kwargs.get(name) for i, name in places]
         self._save(written)
         if kwargs.get("device") is not None and torch.device(kwargs["device"]).type == "meta":
             kwargs["device"] = self.device  # the loader asks for a parameter's device: there is none on meta
-        if not any(self._recorder(tensor) for tensor in self._tensors(args, kwargs)):
+        if not any(self._recorder(tensor) for tensor in _tensors((*args, *kwargs.values()))):
             return func(*args, **kwargs)
-        if not written and any(result.alias_info is not None for result in func._schema.returns):
+        if not written and makes_views:
             return func(*args, **kwargs)  # a view of a recorder is one, too
         if func is _aten.copy_.default and self._record_copy(*args[:2]):
             return args[0]
@@ -89,11 +107,6 @@ class Recording(TorchDispatchMode):
     def undo(self) -> None:
         for tensor, before in self.saved:
             tensor.copy_(before)
-
-    def _tensors(self, args, kwargs):
-        found = []
-        tree_map_only(torch.Tensor, found.append, (args, kwargs))
-        return found
 
     def _recorder(self, tensor) -> Recorder | None:
         if not isinstance(tensor, torch.Tensor) or tensor.device.type != "meta":
