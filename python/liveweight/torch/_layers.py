@@ -60,7 +60,9 @@ class Layer:
         self._take(twin)
         if before is not None:
             same = all(twin._parameters.get(key) is given[key] and torch.equal(given[key].detach(), before[key]) for key in given)
-            self.plain[self.name] = same and all(map(_holds_nothing, self.attributes.values()))
+            buffers = [(twin._buffers.get(key), value) for key, value in self.module._buffers.items() if value is not None]
+            same &= all(made is not None and torch.equal(made, value) for made, value in buffers)
+            self.plain[self.name] = same and all(map(_holds_nothing, self._changed(twin).values()))
         self.done = True
 
     def commit(self) -> None:
@@ -87,16 +89,19 @@ class Layer:
                 made = twin._parameters.get(key, twin._buffers.get(key))
                 check_fits(f"{self.name}.{key}", live, made)
                 self.made += zip(inner_tensors(live), inner_tensors(made))
-        for key, value in twin.__dict__.items():
-            old = self.module.__dict__.get(key, self)
-            if key in (*TABLES, "quant_method") or value is old:
-                continue
+        for key, value in self._changed(twin).items():
+            old = self.module.__dict__.get(key)
             if isinstance(value, torch.Tensor) and isinstance(old, torch.Tensor) and value.shape == old.shape and value.dtype == old.dtype:
                 self.made.append((old.detach(), value.detach()))  # where captured graphs find it
             elif getattr(value, "__self__", None) is twin:
                 self.attributes[key] = types.MethodType(value.__func__, self.module)
             else:
                 self.attributes[key] = value
+
+    def _changed(self, twin: torch.nn.Module) -> dict[str, Any]:
+        ours = self.module.__dict__
+        return {key: value for key, value in twin.__dict__.items()
+                if key not in (*TABLES, "quant_method") and (key not in ours or value is not ours[key])}
 
 
 def _holds_nothing(value: Any) -> bool:
