@@ -1,18 +1,20 @@
 #!/usr/bin/env python3
 """Teaches the sample model addition by GRPO, with answers from quantized live models that follow the trainer.
 
-    grpo.py [--steps 60] [--out DIRECTORY] [--schemes none fp8_per_block int8_per_channel int4_per_group]
+    grpo.py [--steps 80] [--push dense|delta] [--out DIRECTORY] [--schemes none fp8_per_block int8_per_channel int4_per_group]
 
-Every step draws questions, lets each live model answer its share of them, rewards an answer that is right, takes one step
+Every step draws questions, lets each live model answer its share of them, rewards an answer that is right, takes a few steps
 on the policy gradient with advantages relative to each question's answers, and pushes the new weights into every live
-model. It plots three things: the reward; how far the trainer's and the samplers' log-probabilities of the same tokens are
-apart, by scheme; and what a push costs. Needs torch and transformers, and gnuplot for the chart."""
+model: all of them, or the elements whose bf16 changed. It plots three things: the reward; how far the trainer's and the
+samplers' log-probabilities of the same tokens are apart, by scheme; and what a push costs. Needs torch and transformers, and
+gnuplot for the chart."""
 import argparse
 import json
 import random
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import torch
@@ -26,8 +28,8 @@ from tokenizer import ByteTokenizer  # noqa: E402  (the sample's own)
 
 START = SAMPLE / "checkpoints/step_00400"  # right about every second time, when sampled
 SCHEMES = ["none", "fp8_per_block", "int8_per_channel", "int4_per_group"]
-QUESTIONS, ANSWERS, LONGEST = 48, 8, 5  # of a step; of a question; tokens of an answer and its end
-LEARNING_RATE, CLIP = 3e-4, 0.2
+QUESTIONS, ANSWERS, LONGEST = 64, 8, 5  # of a step; of a question; tokens of an answer and its end
+LEARNING_RATE, CLIP, UPDATES = 1e-4, 0.2, 4
 
 
 def ask(generator):
@@ -64,30 +66,71 @@ def advantages(rewards):
     return ((groups - groups.mean(1, keepdim=True)) / (groups.std(1, keepdim=True) + 1e-4)).view(-1)
 
 
-def improve(trainer, optimiser, batches, rewards):
-    """One step of the clipped policy gradient; gives each batch's mean distance of log-probabilities."""
-    ids, answers, sampled = (torch.cat(parts) for parts in zip(*batches))
-    now, mask = log_probabilities(trainer, ids), answers[:, 1:]
-    distance = (now - sampled[:, 1:]).abs().detach()
-    ratio = (now - sampled[:, 1:]).exp()
-    advantage = advantages(rewards)[:, None]
+def policy_loss(now, sampled, mask, advantage):
+    """The clipped policy gradient, a mean over tokens."""
+    ratio = (now - sampled).exp()
     gain = torch.minimum(ratio * advantage, ratio.clamp(1 - CLIP, 1 + CLIP) * advantage)
-    loss = -(gain * mask).sum() / mask.sum()
-    optimiser.zero_grad(set_to_none=True)
-    loss.backward()
-    torch.nn.utils.clip_grad_norm_(trainer.parameters(), 1.0)
-    optimiser.step()
+    return -(gain * mask).sum() / mask.sum()
+
+
+def improve(trainer, optimiser, batches, rewards):
+    """UPDATES steps on shares of the answers; gives each batch's mean distance of log-probabilities before them."""
+    ids, answers, sampled = (torch.cat(parts) for parts in zip(*batches))
+    mask, sampled, advantage = answers[:, 1:], sampled[:, 1:], advantages(rewards)[:, None]
+    with torch.no_grad():
+        distance = (log_probabilities(trainer, ids) - sampled).abs()
+    for rows in torch.randperm(len(ids)).chunk(UPDATES):
+        loss = policy_loss(log_probabilities(trainer, ids[rows]), sampled[rows], mask[rows], advantage[rows])
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(trainer.parameters(), 1.0)
+        optimiser.step()
     sizes = [len(batch[0]) for batch in batches]
     return [float((d * m).sum() / m.sum()) for d, m in zip(distance.split(sizes), mask.split(sizes))]
 
 
-def push(live, trainer, version):
-    """The new weights into a live model; milliseconds."""
+def rounded(trainer):
+    """What live models take: the checkpoint's dtype."""
+    return {name: parameter.detach().to(torch.bfloat16, copy=True) for name, parameter in trainer.named_parameters()}
+
+
+def push_dense(live, weights, version):
     with live.update(version=version) as update:
-        for name, parameter in trainer.named_parameters():
-            update.put(name, parameter.detach().to(torch.bfloat16))
-    report = update.report
-    return 1e3 * (report.stage_seconds + report.prepare_seconds + report.commit_seconds)
+        for name, tensor in weights.items():
+            update.put(name, tensor)
+
+
+def push_delta(live, changes, version):
+    with live.update(version=version, deltas=True) as update:
+        for name, (indices, values) in changes.items():
+            update.put_delta(name, indices, values)
+
+
+def timed(call, *arguments):
+    """Milliseconds, and what the call gives."""
+    start = time.perf_counter()
+    result = call(*arguments)
+    return 1e3 * (time.perf_counter() - start), result
+
+
+class Pusher:
+    """Brings the trainer's weights into the live models."""
+
+    def __init__(self, trainer, lives, deltas):
+        self.trainer, self.lives, self.deltas = trainer, lives, deltas
+        self.before = rounded(trainer)
+
+    def push(self, version):
+        """Milliseconds by scheme, of the comparison with the weights before, and the share of elements that changed."""
+        weights = rounded(self.trainer)
+        milliseconds, changes = timed(lambda: {name: liveweight.diff(self.before[name], new) for name, new in weights.items()})
+        changed = sum(len(values) for _, values in changes.values()) / sum(new.numel() for new in weights.values())
+        self.before = weights
+        push, what = (push_delta, changes) if self.deltas else (push_dense, weights)
+        times = {scheme: timed(push, live, what, version)[0] for scheme, live in self.lives.items()}
+        for live in self.lives.values() if self.deltas else ():
+            live.catch_up()  # behind the commit: nobody waits for it
+        return times, milliseconds, changed
 
 
 def train(arguments):
@@ -95,7 +138,10 @@ def train(arguments):
     torch.manual_seed(0)
     trainer = LlamaForCausalLM.from_pretrained(START, dtype=torch.float32)
     optimiser = torch.optim.AdamW(trainer.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.0)
-    lives = {scheme: liveweight.Model.load(START, quant=scheme, version="step 0", max_sequences=64) for scheme in arguments.schemes}
+    deltas = arguments.push == "delta"
+    lives = {scheme: liveweight.Model.load(START, quant=scheme, version="step 0", mirror=deltas, max_sequences=64)
+             for scheme in arguments.schemes}
+    pusher = Pusher(trainer, lives, deltas)
     history = []
     for step in range(1, arguments.steps + 1):
         batches, rewards = [], []
@@ -105,9 +151,10 @@ def train(arguments):
             batches.append(batch_of(questions, completions))
             rewards += [float(c.text == questions[i // ANSWERS][1]) for i, c in enumerate(completions)]
         gaps = improve(trainer, optimiser, batches, torch.tensor(rewards))
-        milliseconds = {scheme: push(live, trainer, f"step {step}") for scheme, live in lives.items()}
-        history.append({"step": step, "reward": sum(rewards) / len(rewards), "gap": dict(zip(lives, gaps)), "push_ms": milliseconds})
-        print(f"step {step:3}  reward {history[-1]['reward']:.2f}  gap " +
+        times, compare, changed = pusher.push(f"step {step}")
+        history.append({"step": step, "reward": sum(rewards) / len(rewards), "gap": dict(zip(lives, gaps)), "push_ms": times,
+                        "compare_ms": compare, "changed": changed})
+        print(f"step {step:3}  reward {history[-1]['reward']:.2f}  changed {changed:6.2%}  gap " +
               "  ".join(f"{scheme} {gap:.4f}" for scheme, gap in zip(lives, gaps)), flush=True)
     return history
 
@@ -140,7 +187,8 @@ plot {curves(3 + len(schemes))}
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--steps", type=int, default=80)
+    parser.add_argument("--push", choices=["dense", "delta"], default="dense", help="all weights, or the elements that changed")
     parser.add_argument("--out", type=Path, default=Path("/tmp/liveweight-grpo"))
     parser.add_argument("--schemes", nargs="+", default=SCHEMES)
     arguments = parser.parse_args()

@@ -115,7 +115,8 @@ class DeltaWriter {
   DeltaWriter(DeltaWriter&&) noexcept;
   ~DeltaWriter();
 
-  // Compares and adds; returns how many cells changed. A tensor without changes is left out.
+  // Compares and adds; returns how many cells changed. A tensor without changes is left out; kDuplicateTensor
+  // where it was added before.
   Result<uint64_t> add(const std::string& name, const TensorView& old, const TensorView& updated);
   Result<uint64_t> finish();  // returns the bytes of the directory's files
 

@@ -76,8 +76,9 @@ class LiveModel {
   // compared with it as they come. After an update of the whole model, a partial one that changes so much
   // that its changes take more than a sixteenth of the weights' bytes (and 1 MiB), and one in the mode
   // in_place, it has to be replaced and attached again: UpdateReport::in_mirror tells. Null: none. kBusy
-  // while an update is open.
-  Status attach_mirror(std::shared_ptr<Mirror> mirror);
+  // while an update is open; kStaleVersion where the current version is not that of `version_number`, if one
+  // is given.
+  Status attach_mirror(std::shared_ptr<Mirror> mirror, std::optional<uint64_t> version_number = {});
   std::shared_ptr<Mirror> mirror() const;
 
   // Work for the time behind a commit, so that the next delta costs no more than its changes: brings the next

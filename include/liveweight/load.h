@@ -61,9 +61,16 @@ Result<std::vector<UpdateReport>> reload(std::span<LiveModel* const> ranks, cons
                                          const NameMap& names = {}, const UpdateOptions& options = {});
 
 // Puts that checkpoint, which the model's current version was loaded from, into the mirror and attaches it.
-// On disk it is copied: for the time behind a commit.
+// On disk it is copied: for the time behind a commit. Ends the possibility of rollback. kStaleVersion where
+// the current version is not that of `version_number`, if one is given; kBusy while an update is open, and
+// for updates that begin meanwhile.
 Status mirror_checkpoint(LiveModel& model, std::shared_ptr<Mirror> mirror, const Checkpoint& checkpoint,
-                         const NameMap& names, const std::string& version);
+                         const NameMap& names, const std::string& version,
+                         std::optional<uint64_t> version_number = {});
+// `directory` with the weights that the mirror on disk holds in place of its own, so that a model goes on
+// from there after a restart: load it with options whose `names` are empty, then attach the mirror. Settles
+// it.
+Result<ModelDirectory> with_mirrored_weights(const ModelDirectory& directory, Mirror& mirror);
 
 struct DeltaReport {
   UpdateReport update;

@@ -14,10 +14,11 @@ from __future__ import annotations
 from typing import Any
 
 from . import _core
-from ._core import Array, Completion, Error, LiveTensor, Model, Update, UpdateReport, Version
+from ._core import (Array, Completion, DeltaReport, DeltaWriter, Error, LiveTensor, Model, Update, UpdateReport, Version,
+                    apply_deltas)
 
-__all__ = ["Array", "Completion", "Error", "LiveTensor", "Model", "Update", "UpdateReport", "Version", "dequantize",
-           "quantize"]
+__all__ = ["Array", "Completion", "DeltaReport", "DeltaWriter", "Error", "LiveTensor", "Model", "Update", "UpdateReport", "Version",
+           "apply_deltas", "dequantize", "diff", "quantize"]
 
 
 def quantize(tensor: Any, scheme: str) -> tuple[Any, ...]:
@@ -34,6 +35,16 @@ def dequantize(codes: Any, scales: Any, zero_points: Any = None, *, scheme: str)
     """The fp32 matrix that a kernel multiplies with: code * scale, code * scale + zero point where that is floating, or
     (code - zero point) * scale. The arguments are what `quantize` gives for that scheme."""
     return _as_library_of(codes, _core.dequantize(codes, scales, zero_points, scheme))
+
+
+def diff(old: Any, new: Any) -> tuple[Any, Any]:
+    """Indices (uint32 [n], ascending, of the flattened tensor) and values [n] of the elements whose bits differ, as
+    `Update.put_delta` takes them.
+
+    Both tensors are of one shape and dtype, any dtype of whole bytes, as `Update.put` takes them. The results are of their
+    library (torch or numpy), or `Array`. Raises Error: wrong_dtype, wrong_shape, unsupported (2**32 elements or more)."""
+    indices, values = _core.diff(old, new)
+    return _as_library_of(new, indices), _as_library_of(new, values)
 
 
 def _as_library_of(example: Any, array: Array) -> Any:

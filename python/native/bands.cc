@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/threads.h"
 #include "live/parallel_jobs.h"
 #include "quantize/kernel_format.h"
 #include "quantize/quantize.h"
@@ -98,7 +99,11 @@ Status quantize_packed_band(const std::string& name, const Matrix& matrix, const
   std::byte* slot = memory.data() + ((address + 63) / 64 * 64 - address) + 4;
   const auto fault = quantize_box(box_of(matrix, band), {&format, slot, 0, format.segments[0]}, unit);
   if (fault) return refuse(name, *fault);
-  unpack_codes(matrix, format, slot, band.row);
+  if (matrix.packed) {
+    copy_part(matrix.codes, format.data, slot, band.row);
+  } else {
+    unpack_codes(matrix, format, slot, band.row);
+  }
   copy_part(matrix.scales, format.scale, slot, scale_row(matrix.scheme, band.row));
   copy_part(matrix.zero_points, format.zero_point, slot, scale_row(matrix.scheme, band.row));
   return {};
@@ -125,7 +130,8 @@ Status quantize_band(const std::string& name, const Matrix& matrix, const Rows& 
                      const TensorUnit& unit) {
   if (!matrix.scheme.quantizes()) return copy_band(name, matrix, band);
   KernelFormat format = band_format(matrix, band);
-  if (matrix.scheme.element == Element::kInt4 || (format.zero_point.bytes > 0 && !matrix.zero_points))
+  const bool unpacks = matrix.scheme.element == Element::kInt4 && !matrix.packed;
+  if (unpacks || (format.zero_point.bytes > 0 && !matrix.zero_points))
     return quantize_packed_band(name, matrix, band, unit);
   alignas(64) std::byte tensor_scale[64];  // every band has the same; one of them stores it
   std::byte* slot = place_parts(matrix, band, tensor_scale, format);
@@ -159,6 +165,20 @@ MatrixShape shape_of(const Scheme& scheme, DType dtype, int64_t rows, int64_t co
     return part.bytes > 0 ? PartShape{part.dtype, part.rows, part.cols} : PartShape{};
   };
   return {{codes, rows, cols}, shape(format.scale), shape(format.zero_point)};
+}
+
+uint64_t packed_bytes(const Matrix& matrix) {
+  return band_format(matrix, {nullptr, 0, matrix.rows}).data.bytes;
+}
+
+void unpack_matrix(const Matrix& packed, const Matrix& to) {
+  const Rows all{packed.codes, 0, packed.rows};
+  const int64_t step = band_rows(packed);
+  ThreadPool::shared().parallel_for(band_count(packed, all), [&](int64_t i) {
+    const Rows band{nullptr, i * step, std::min(step, packed.rows - i * step)};
+    const KernelFormat format = band_format(packed, band);
+    unpack_codes(to, format, packed.codes + band.row * format.data.row_bytes - format.data.offset, band.row);
+  });
 }
 
 bool rows_stand_alone(const Scheme& scheme, const Rows& rows, int64_t all_rows) {

@@ -26,6 +26,7 @@ struct Matrix {
   std::byte* codes = nullptr;
   std::byte* scales = nullptr;
   std::byte* zero_points = nullptr;  // null where they are not wanted
+  bool packed = false;               // int4 codes lie as kernels read them, two to a byte
 };
 
 // What the parts of a matrix look like.
@@ -41,6 +42,12 @@ struct MatrixShape {
   PartShape zero_points;  // likewise
 };
 MatrixShape shape_of(const Scheme& scheme, DType dtype, int64_t rows, int64_t cols);
+
+// Of the codes of a packed matrix.
+uint64_t packed_bytes(const Matrix& matrix);
+
+// Spreads the codes of a packed matrix out into one that is not, on all threads.
+void unpack_matrix(const Matrix& packed, const Matrix& to);
 
 // Rows [row, row + rows) of a matrix, contiguous.
 struct Rows {

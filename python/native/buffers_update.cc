@@ -21,6 +21,7 @@ int64_t BuffersUpdate::add_target(std::string name, const Matrix& matrix) {
   std::lock_guard lock(mutex_);
   Matrix staged = matrix;
   staged.codes = staged.scales = staged.zero_points = nullptr;
+  staged.packed = matrix.scheme.element == Element::kInt4;  // half as much memory
   targets_.push_back(Target{std::move(name), matrix, {}, staged, 0});
   return static_cast<int64_t>(targets_.size()) - 1;
 }
@@ -82,7 +83,8 @@ Status BuffersUpdate::allocate_staging(Target& target) {
   if (matrix.zero_points) {
     LW_ASSIGN(target.staged.zero_points, staging_.allocate(shape.zero_points.bytes()));
   }
-  LW_ASSIGN(target.staged.codes, staging_.allocate(shape.codes.bytes()));
+  const uint64_t code_bytes = target.staged.packed ? packed_bytes(matrix) : shape.codes.bytes();
+  LW_ASSIGN(target.staged.codes, staging_.allocate(code_bytes));
   return {};
 }
 
@@ -173,7 +175,11 @@ Status BuffersUpdate::write(const Target& target) {
   if (!is_staged(target)) return {};
   const Matrix& to = target.matrix;
   const MatrixShape shape = shape_of(to.scheme, to.dtype, to.rows, to.cols);
-  copy_memory(to.codes, target.staged.codes, shape.codes.bytes());
+  if (target.staged.packed) {
+    unpack_matrix(target.staged, to);
+  } else {
+    copy_memory(to.codes, target.staged.codes, shape.codes.bytes());
+  }
   if (to.scales) copy_memory(to.scales, target.staged.scales, shape.scales.bytes());
   if (to.zero_points) copy_memory(to.zero_points, target.staged.zero_points, shape.zero_points.bytes());
   return {};

@@ -11,5 +11,6 @@ NB_MODULE(_core, module) {
   bind_array(module);
   bind_model(module);
   bind_matrices(module);
+  bind_deltas(module);
   bind_buffers(module);
 }

@@ -15,14 +15,14 @@ namespace nb = nanobind;
 namespace liveweight::python {
 namespace {
 
-using Strides = std::vector<int64_t>;  // in elements
+using Strides = std::vector<int64_t>;  // in bytes
 
 [[noreturn]] void refuse(ErrorCode code, const std::string& name, const std::string& sentence) {
   throw Failure{Error{code, fmt::format("tensor {}: {}", name, sentence), {name}}};
 }
 
-bool is_contiguous(const Shape& shape, const Strides& strides) {
-  int64_t expected = 1;
+bool is_contiguous(const Shape& shape, const Strides& strides, size_t element_bytes) {
+  auto expected = static_cast<int64_t>(element_bytes);
   for (size_t i = shape.size(); i-- > 0;) {
     if (shape[i] != 1 && strides[i] != expected) return false;
     expected *= shape[i];
@@ -35,13 +35,12 @@ std::byte* pack(std::byte* to, const std::byte* from, const Shape& shape, const 
                 size_t element_bytes) {
   if (dim == shape.size())
     return static_cast<std::byte*>(std::memcpy(to, from, element_bytes)) + element_bytes;
-  const int64_t step = strides[dim] * static_cast<int64_t>(element_bytes);
-  if (dim + 1 == shape.size() && strides[dim] == 1) {
+  if (dim + 1 == shape.size() && strides[dim] == static_cast<int64_t>(element_bytes)) {
     const size_t bytes = static_cast<size_t>(shape[dim]) * element_bytes;
     return static_cast<std::byte*>(std::memcpy(to, from, bytes)) + bytes;
   }
   for (int64_t i = 0; i < shape[dim]; ++i)
-    to = pack(to, from + i * step, shape, strides, dim + 1, element_bytes);
+    to = pack(to, from + i * strides[dim], shape, strides, dim + 1, element_bytes);
   return to;
 }
 
@@ -51,7 +50,7 @@ Source make_source(DType dtype, Shape shape, const Strides& strides, const void*
   Source source;
   source.view = {dtype, std::move(shape), static_cast<const std::byte*>(data), count * element_bytes};
   source.keep = std::move(keep);
-  if (count == 0 || is_contiguous(source.view.shape, strides)) return source;
+  if (count == 0 || is_contiguous(source.view.shape, strides, element_bytes)) return source;
   source.packed.resize(source.view.bytes);
   {
     nb::gil_scoped_release released;
@@ -98,9 +97,9 @@ DType dtype_of(const std::string& name, nb::handle dtype) {
          fmt::format("its dtype {} is not one that tensors have here", spelled));
 }
 
-Strides row_major(const Shape& shape) {
+Strides row_major(const Shape& shape, DType dtype) {
   Strides strides(shape.size());
-  int64_t step = 1;
+  int64_t step = bits_of(dtype) / 8;
   for (size_t i = shape.size(); i-- > 0; step *= shape[i]) strides[i] = step;
   return strides;
 }
@@ -119,24 +118,38 @@ Source read_torch(const std::string& name, nb::handle tensor) {
     refuse(ErrorCode::kInvalidArgument, name,
            "expected a tensor with data, got one without (a fake tensor?)");
   const bool contiguous = nb::cast<bool>(keep.attr("is_contiguous")());
-  const Strides strides = contiguous ? row_major(shape) : shape_from(keep.attr("stride")());
+  Strides strides = contiguous ? row_major(shape, dtype) : shape_from(keep.attr("stride")());
+  if (!contiguous) {
+    for (int64_t& stride : strides) stride *= bits_of(dtype) / 8;
+  }
   return make_source(dtype, std::move(shape), strides, reinterpret_cast<const void*>(address),
                      std::move(keep));
 }
 
+// What `__array_struct__` points at, as numpy's array interface lays it down.
+struct ArrayInterface {
+  int version, dimensions;
+  char kind;
+  int element_bytes, flags;
+  const Py_ssize_t* shape;
+  const Py_ssize_t* strides;  // in bytes
+  const void* data;
+};
+constexpr int kContiguous = 0x1, kNativeByteOrder = 0x200;
+
 // numpy arrays whose dtype is ml_dtypes' speak neither DLPack nor the buffer protocol.
 Source read_numpy(const std::string& name, nb::handle array) {
   const DType dtype = dtype_of(name, array.attr("dtype"));
-  const nb::dict description = nb::cast<nb::dict>(array.attr("__array_interface__"));
-  Shape shape = shape_from(description["shape"]);
-  const nb::object bytes = description["strides"];  // None where the array is contiguous
-  Strides strides = bytes.is_none() ? row_major(shape) : shape_from(bytes);
-  if (!bytes.is_none()) {
-    for (int64_t& stride : strides) stride /= bits_of(dtype) / 8;
-  }
-  const auto address = nb::cast<uintptr_t>(description["data"][0]);
-  return make_source(dtype, std::move(shape), strides, reinterpret_cast<const void*>(address),
-                     nb::borrow(array));
+  const nb::object capsule = array.attr("__array_struct__");
+  const auto* facts = static_cast<const ArrayInterface*>(PyCapsule_GetPointer(capsule.ptr(), nullptr));
+  if (!facts) throw nb::python_error();
+  if (facts->version != 2 || !(facts->flags & kNativeByteOrder))
+    refuse(ErrorCode::kWrongDtype, name, "expected elements in this machine's byte order");
+  const Shape shape(facts->shape, facts->shape + facts->dimensions);
+  const bool contiguous = (facts->flags & kContiguous) != 0;
+  const Strides strides =
+      contiguous ? row_major(shape, dtype) : Strides(facts->strides, facts->strides + facts->dimensions);
+  return make_source(dtype, shape, strides, facts->data, nb::borrow(array));
 }
 
 Source read_dlpack(const std::string& name, nb::handle tensor) {
@@ -158,7 +171,7 @@ Source read_dlpack(const std::string& name, nb::handle tensor) {
   Strides strides;
   for (size_t i = 0; i < array.ndim(); ++i) {
     shape.push_back(static_cast<int64_t>(array.shape(i)));
-    strides.push_back(array.stride(i));
+    strides.push_back(array.stride(i) * (bits_of(*dtype) / 8));
   }
   const void* data = array.data();
   return make_source(*dtype, std::move(shape), strides, data, nb::cast(std::move(array)));
@@ -173,7 +186,7 @@ Kind kind_of(nb::handle tensor) {
     const std::string module = nb::cast<std::string>(type.attr("__module__"));
     // Other classes of torch's kind keep their data elsewhere: DLPack or an error says so.
     if (module == "torch" || module == "torch.nn.parameter") return Kind::kTorch;
-    if (nb::hasattr(type, "__array_interface__")) return Kind::kNumpy;
+    if (nb::hasattr(type, "__array_struct__")) return Kind::kNumpy;
     return PyBytes_Check(tensor.ptr()) || PyByteArray_Check(tensor.ptr()) ? Kind::kBytes : Kind::kOther;
   });
 }

@@ -1,6 +1,8 @@
-"""The project's sample model, read with the standard library only."""
+"""The project's sample model, read and written with the standard library only."""
+import importlib.util
 import json
 import mmap
+import shutil
 from pathlib import Path
 
 SAMPLE = Path(__file__).resolve().parents[2] / "samples/addition"
@@ -24,3 +26,25 @@ def put_all(update, tensors, skip=()):
     for name, (dtype, shape, data) in tensors.items():
         if name not in skip:
             update.put(name, data, dtype=dtype, shape=shape)
+
+
+def write_directory(directory, tensors):
+    """A checkpoint of the sample's shape with those tensors, given as `read_safetensors` does."""
+    directory = Path(directory)
+    directory.mkdir(exist_ok=True)
+    shutil.copy(FIRST / "config.json", directory)
+    header, end = {}, 0
+    for name, (dtype, shape, data) in tensors.items():
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [end, end + len(data)]}
+        end += len(data)
+    text = json.dumps(header).encode()
+    with open(directory / "new", "wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for _, _, data in tensors.values():
+            file.write(data)
+    (directory / "new").replace(directory / "model.safetensors")
+
+
+def has(*packages):
+    """Whether all of them are installed."""
+    return all(importlib.util.find_spec(package) for package in packages)

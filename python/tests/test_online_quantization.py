@@ -4,6 +4,7 @@ import gc
 import importlib.util
 import types
 import unittest
+import unittest.mock
 import weakref
 from types import SimpleNamespace
 
@@ -260,6 +261,22 @@ class OnlineQuantization(unittest.TestCase):
         for seed in (1, 2):
             reload_weights(Loader(self.model), self.generator(seed))
             self.assertEqual(bits(self.model), bits(loaded_model(self.configuration, self.dtype, seed=seed)))
+
+    def test_padding_behind_what_was_copied_needs_no_temporary(self):
+        """As vLLM pads vocabularies."""
+        def padding_loader(param, loaded):
+            param[:-32].data.copy_(loaded[:-32])
+            param[-32:].data.fill_(0.5)
+        for i in range(2):
+            self.model.recorded_weight_attr[f"layers.{i}.down.weight"]["weight_loader"] = padding_loader, False
+        with unittest.mock.patch("liveweight.torch._session.Session.materialize") as materialize:
+            reload_weights(Loader(self.model), self.generator(1))
+        materialize.assert_not_called()
+        padded = checkpoint(1, self.dtype)
+        padded["0.down"][-32:] = padded["1.down"][-32:] = 0.5
+        expected = loaded_model(self.configuration, self.dtype)
+        reload_weights(Loader(expected), padded.items())
+        self.assertEqual(bits(self.model), bits(expected))
 
     def test_a_tensor_put_in_the_parameters_place_counts(self):
         def replacing_loader(param, loaded):

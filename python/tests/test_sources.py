@@ -1,13 +1,8 @@
 """Tensors of numpy, ml_dtypes and torch go in without a copy, and live tensors come out as theirs."""
-import importlib.util
 import unittest
 
 import liveweight
-from sample import FIRST, SECOND, read_safetensors
-
-
-def has(*packages):
-    return all(importlib.util.find_spec(package) for package in packages)
+from sample import FIRST, SECOND, has, read_safetensors
 
 
 def cold():
@@ -37,6 +32,19 @@ class Sources(unittest.TestCase):
             array = numpy.frombuffer(data, ml_dtypes.bfloat16).reshape(shape)
             return numpy.repeat(array, 2, axis=0)[::2] if len(shape) == 1 else numpy.asfortranarray(array)
         self.assertEqual(self.warm(spread), cold())
+
+    @unittest.skipUnless(has("numpy"), "numpy is not installed")
+    def test_numpy_of_odd_strides_and_byte_orders(self):
+        import numpy
+        values = numpy.arange(12, dtype=numpy.float32).reshape(3, 4)
+        expected = [bytes(part.bytes) for part in liveweight._core.quantize(values, "int8_per_channel")]
+        fields = numpy.zeros((3, 4), dtype=[("value", "f4"), ("other", "u1")])  # a row of them is no multiple of 4 bytes
+        fields["value"] = values
+        same = liveweight._core.quantize(fields["value"], "int8_per_channel")
+        self.assertEqual([bytes(part.bytes) for part in same], expected)
+        with self.assertRaises(liveweight.Error) as caught:
+            liveweight.quantize(values.astype(">f4"), "int8_per_channel")
+        self.assertEqual(caught.exception.code, "wrong_dtype")
 
     @unittest.skipUnless(has("numpy", "ml_dtypes"), "numpy and ml_dtypes are not installed")
     def test_live_tensors_become_numpy_arrays(self):

@@ -1,90 +1,48 @@
 #include <fmt/format.h>
-#include <hwy/highway.h>
 
 #include <algorithm>
-#include <bit>
 #include <cstring>
 #include <limits>
 
 #include "base/threads.h"
+#include "checkpoint/changed_cells.h"
 #include "liveweight/delta.h"
 
 namespace liveweight {
 namespace {
 
-namespace hn = hwy::HWY_NAMESPACE;
-
 constexpr uint64_t kPiece = uint64_t{1} << 20;  // bytes that one thread compares at a time
-constexpr uint64_t kLine = 64;
+constexpr uint64_t kBlock = 64 * kCellsAtOnce;  // cells that room is made for at a time
 
-bool lines_differ(const std::byte* a, const std::byte* b) {
-  const hn::CappedTag<uint8_t, kLine> tag;
-  auto difference = hn::Zero(tag);
-  for (uint64_t at = 0; at < kLine; at += hn::Lanes(tag)) {
-    const auto left = hn::LoadU(tag, reinterpret_cast<const uint8_t*>(a) + at);
-    const auto right = hn::LoadU(tag, reinterpret_cast<const uint8_t*>(b) + at);
-    difference = hn::Or(difference, hn::Xor(left, right));
-  }
-  return !hn::AllTrue(tag, hn::Eq(difference, hn::Zero(tag)));
-}
-
-template <typename Cell>
-void compare_cells(const std::byte* old, const std::byte* updated, uint64_t begin, uint64_t end,
-                   ChangedCells& piece) {
-  for (uint64_t at = begin; at < end; at += sizeof(Cell)) {
-    Cell a, b;
-    std::memcpy(&a, old + at, sizeof a);
-    std::memcpy(&b, updated + at, sizeof b);
-    if (a == b) continue;
-    piece.positions.push_back(static_cast<uint32_t>(at / sizeof(Cell)));
-    piece.values.insert(piece.values.end(), updated + at, updated + at + sizeof(Cell));
-  }
-}
-
-// A bit of the mask for each cell of the line that differs.
-template <typename Cell>
-uint64_t mask_of_line(const std::byte* a, const std::byte* b) {
-  const hn::CappedTag<Cell, kLine / sizeof(Cell)> tag;
-  uint64_t mask = 0;
-  for (uint64_t cell = 0; cell < kLine / sizeof(Cell); cell += hn::Lanes(tag)) {
-    const auto left = hn::LoadU(tag, reinterpret_cast<const Cell*>(a) + cell);
-    const auto right = hn::LoadU(tag, reinterpret_cast<const Cell*>(b) + cell);
-    uint8_t bits[8] = {};
-    hn::StoreMaskBits(tag, hn::Ne(left, right), bits);
-    uint64_t part = 0;
-    std::memcpy(&part, bits, sizeof part);
-    mask |= part << cell;
-  }
-  return mask;
-}
-
-template <typename Cell>
-void compare_piece(const std::byte* old, const std::byte* updated, uint64_t begin, uint64_t end,
-                   ChangedCells& piece) {
-  uint64_t at = begin;
-  for (; at + kLine <= end; at += kLine) {
-    if (!lines_differ(old + at, updated + at)) continue;
-    for (uint64_t mask = mask_of_line<Cell>(old + at, updated + at); mask != 0; mask &= mask - 1) {
-      const uint64_t place = at + static_cast<uint64_t>(std::countr_zero(mask)) * sizeof(Cell);
-      piece.positions.push_back(static_cast<uint32_t>(place / sizeof(Cell)));
-      piece.values.insert(piece.values.end(), updated + place, updated + place + sizeof(Cell));
+// The changed cells among those from `begin` to `end`.
+ChangedCells compare_piece(uint64_t cell, const std::byte* old, const std::byte* updated, uint64_t begin,
+                           uint64_t end) {
+  ChangedCells piece;
+  uint64_t found = 0;
+  const auto compare = [&](const std::byte* a, const std::byte* b, uint64_t first, uint64_t count) {
+    if (piece.positions.size() < found + count + 2) {
+      piece.positions.resize(2 * piece.positions.size() + kBlock + 2);
+      piece.values.resize(piece.positions.size() * cell);
     }
+    found += find_changed_cells(static_cast<int64_t>(cell), a, b, count, first, &piece.positions[found],
+                                &piece.values[found * cell]);
+  };
+  uint64_t at = begin;
+  const uint64_t whole_end = begin + (end - begin) / kCellsAtOnce * kCellsAtOnce;
+  while (at < whole_end) {
+    const uint64_t count = std::min(kBlock, whole_end - at);
+    compare(old + at * cell, updated + at * cell, at, count);
+    at += count;
   }
-  compare_cells<Cell>(old, updated, at, end, piece);
-}
-
-using ComparePiece = void (*)(const std::byte*, const std::byte*, uint64_t, uint64_t, ChangedCells&);
-ComparePiece compare_piece_of(int64_t cell) {
-  switch (cell) {
-    case 1:
-      return compare_piece<uint8_t>;
-    case 2:
-      return compare_piece<uint16_t>;
-    case 4:
-      return compare_piece<uint32_t>;
-    default:
-      return compare_piece<uint64_t>;
+  if (at < end) {  // the last few, with zeros after them
+    std::byte last[2][kCellsAtOnce * sizeof(uint64_t)] = {};
+    std::memcpy(last[0], old + at * cell, (end - at) * cell);
+    std::memcpy(last[1], updated + at * cell, (end - at) * cell);
+    compare(last[0], last[1], at, kCellsAtOnce);
   }
+  piece.positions.resize(found);
+  piece.values.resize(found * cell);
+  return piece;
 }
 
 // The pieces in their order, joined by all threads.
@@ -131,15 +89,15 @@ Status check_alike(const std::string& name, const TensorView& old, const TensorV
 Result<TensorDelta> compare_tensors(const std::string& name, const TensorView& old,
                                     const TensorView& updated) {
   LW_TRY(check_alike(name, old, updated));
-  const int64_t cell = cell_bytes(old.dtype);
-  const ComparePiece compare = compare_piece_of(cell);
-  std::vector<ChangedCells> pieces((old.bytes + kPiece - 1) / kPiece);
+  const auto cell = static_cast<uint64_t>(cell_bytes(old.dtype));
+  const uint64_t cells = old.bytes / cell, each = kPiece / cell;
+  std::vector<ChangedCells> pieces((cells + each - 1) / each);
   ThreadPool::shared().parallel_for(static_cast<int64_t>(pieces.size()), [&](int64_t p) {
-    const uint64_t begin = static_cast<uint64_t>(p) * kPiece;
-    compare(old.data, updated.data, begin, std::min(begin + kPiece, old.bytes),
-            pieces[static_cast<size_t>(p)]);
+    const uint64_t begin = static_cast<uint64_t>(p) * each;
+    pieces[static_cast<size_t>(p)] =
+        compare_piece(cell, old.data, updated.data, begin, std::min(begin + each, cells));
   });
-  return make_delta(name, old.dtype, old.shape, join(pieces, static_cast<uint64_t>(cell)));
+  return make_delta(name, old.dtype, old.shape, join(pieces, cell));
 }
 
 TensorDelta make_delta(std::string name, DType dtype, Shape shape, ChangedCells cells) {

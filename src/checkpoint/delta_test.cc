@@ -227,6 +227,15 @@ TEST_F(DeltaTest, AnUnfinishedWriterLeavesNothing) {
   EXPECT_TRUE(std::filesystem::is_empty(root_));
 }
 
+TEST_F(DeltaTest, ATensorIsAddedOnce) {
+  const std::vector<uint16_t> data(4);
+  auto writer = DeltaWriter::create(root_ / "delta", {});
+  ASSERT_TRUE(writer);
+  const TensorView tensor = view_of(data, DType::kBF16, {4});
+  ASSERT_TRUE(writer->add("w", tensor, tensor));
+  EXPECT_EQ(writer->add("w", tensor, tensor).error().code, ErrorCode::kDuplicateTensor);
+}
+
 TEST_F(DeltaTest, AnUnknownChecksumIsRefusedByName) {
   const auto writer = DeltaWriter::create(root_ / "delta", {DeltaEncoding::kXor, "1", "0", "blake3"});
   ASSERT_FALSE(writer);

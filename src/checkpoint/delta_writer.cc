@@ -2,6 +2,7 @@
 
 #include <cstring>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "checkpoint/checksum.h"
 #include "checkpoint/encode.h"
@@ -22,6 +23,7 @@ struct DeltaWriter::State {
   std::map<std::string, std::string> checksums;
   uint64_t pending_bytes = 0;
   // Of all files:
+  std::set<std::string> seen;                          // tensors that were compared
   std::vector<std::pair<std::string, size_t>> places;  // tensor, file
   size_t files = 0;
 
@@ -103,6 +105,8 @@ Result<DeltaWriter> DeltaWriter::create(const std::filesystem::path& directory, 
 }
 
 Result<uint64_t> DeltaWriter::add(const std::string& name, const TensorView& old, const TensorView& updated) {
+  if (!state_->seen.insert(name).second)
+    return fail(ErrorCode::kDuplicateTensor, fmt::format("tensor {}: it was added already", name), {name});
   LW_ASSIGN(const TensorDelta delta, compare_tensors(name, old, updated));
   if (delta.positions.empty()) return uint64_t{0};
   State& state = *state_;

@@ -13,7 +13,8 @@ using Measurement = std::function<Result<Measured>(const BenchOptions&)>;
 const std::map<std::string, Measurement>& measurements() {
   static const std::map<std::string, Measurement> all = {
       {"limits", bench_limits}, {"quantize", bench_quantize}, {"reload", bench_reload},
-      {"delta", bench_delta},   {"decode", bench_decode},     {"plan", bench_plan},
+      {"delta", bench_delta},   {"diff", bench_diff},         {"decode", bench_decode},
+      {"plan", bench_plan},
   };
   return all;
 }
@@ -51,9 +52,9 @@ plot::Chart one_panel(std::string title, std::string subtitle, std::vector<std::
 Run add_bench(CLI::App& app) {
   auto what = std::make_shared<std::string>();
   auto options = std::make_shared<BenchOptions>();
-  app.add_option("WHAT", *what, "limits, quantize, reload, delta, decode, plan or soak")
+  app.add_option("WHAT", *what, "limits, quantize, reload, delta, diff, decode, plan or soak")
       ->required()
-      ->check(CLI::IsMember({"limits", "quantize", "reload", "delta", "decode", "plan", "soak"}));
+      ->check(CLI::IsMember({"limits", "quantize", "reload", "delta", "diff", "decode", "plan", "soak"}));
   app.add_option(
       "--directory", options->directory,
       "checkpoint to reload (default: random weights of a 1.1B Llama, made once; soak: the sample in "

@@ -29,6 +29,7 @@ Result<Measured> bench_limits(const BenchOptions& options);
 Result<Measured> bench_quantize(const BenchOptions& options);
 Result<Measured> bench_reload(const BenchOptions& options);
 Result<Measured> bench_delta(const BenchOptions& options);
+Result<Measured> bench_diff(const BenchOptions& options);
 Result<Measured> bench_decode(const BenchOptions& options);
 Result<Measured> bench_plan(const BenchOptions& options);
 

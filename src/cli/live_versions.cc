@@ -104,11 +104,7 @@ Status LiveVersions::load(std::string version) {
 
 Status LiveVersions::resume(std::shared_ptr<Mirror> mirror) {
   mirror_ = std::move(mirror);
-  LW_TRY(mirror_->settle());
-  LW_ASSIGN(Checkpoint checkpoint, mirror_->checkpoint());
-  LW_ASSIGN(TensorCatalog catalog, catalog_of(checkpoint, {}));
-  const ModelDirectory mirrored{directory_.description, std::move(checkpoint), std::move(catalog),
-                                directory_.quantization};
+  LW_ASSIGN(const ModelDirectory mirrored, with_mirrored_weights(directory_, *mirror_));
   LoadOptions options = options_;
   options.names = {};
   LW_ASSIGN(ranks_, load_ranks(mirrored, options, group_));

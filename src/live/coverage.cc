@@ -5,6 +5,8 @@
 
 #include <algorithm>
 
+#include "live/held_matrices.h"
+
 namespace liveweight {
 namespace {
 
@@ -22,8 +24,8 @@ Status check_held_together(const Plan::Implementation& plan, const std::vector<b
     const auto out = std::find_if(members.begin(), members.end(), [&](int32_t s) { return !in_scope[s]; });
     const auto in = std::find_if(members.begin(), members.end(), [&](int32_t s) { return in_scope[s]; });
     if (out == members.end() || in == members.end()) continue;
-    const bool held = plan.sources[*in].targets.empty() ? false : plan.sources[*in].targets[0].held;
-    if (!held) continue;
+    const auto& targets = plan.sources[*in].targets;
+    if (targets.empty() || !shares_scale(targets[0])) continue;
     return fail(ErrorCode::kInvalidArgument,
                 fmt::format("scope: {} is in it and {} is not, but one scale covers both in {}",
                             plan.sources[*in].name, plan.sources[*out].name, plan.parameters[p].name),

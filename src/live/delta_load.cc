@@ -137,10 +137,17 @@ Result<std::vector<DeltaReport>> reload_delta(std::span<LiveModel* const> ranks,
 }
 
 Status mirror_checkpoint(LiveModel& model, std::shared_ptr<Mirror> mirror, const Checkpoint& checkpoint,
-                         const NameMap& names, const std::string& version) {
+                         const NameMap& names, const std::string& version,
+                         std::optional<uint64_t> version_number) {
+  UpdateOptions nothing;
+  nothing.base_version = version_number.value_or(model.version().number);
+  nothing.deltas = model.plan().mode() != CommitMode::kInPlace;  // so that it touches nothing
+  // While it is open no other update commits a version that is not the checkpoint's, or uses the mirror.
+  LW_ASSIGN(Update guard, model.begin_update(nothing));
   LW_TRY(mirror->replace(
       checkpoint, [&](std::string_view name) { return names.canonical(name); }, version));
-  return model.attach_mirror(std::move(mirror));
+  guard.abort();
+  return model.attach_mirror(std::move(mirror), nothing.base_version);
 }
 
 }  // namespace liveweight

@@ -4,6 +4,7 @@
 
 #include "live/delta_fixture.h"
 #include "live/touched_units.h"
+#include "liveweight/load.h"
 
 namespace liveweight::testing {
 namespace {
@@ -61,6 +62,26 @@ TEST_F(DeltaMirror, CountsWhatIsTouchedQuantizedWholeAndRead) {
   EXPECT_EQ(report->whole_units, 2u);
   EXPECT_EQ(report->mirror_bytes, 2 * 16 * 2u);
   EXPECT_EQ(digest_of(*live_)->model, cold_digest(model_, next, options_));
+}
+
+TEST_F(DeltaMirror, IsNotReplacedByWhatIsNotTheCurrentVersion) {
+  start("int8_per_channel");
+  const Weights next = with(kUp, {{20, 3.0f}});
+  const Checkpoint checkpoint = write_checkpoint(folder_.path(), next);
+  {
+    auto open = live_->begin_update();
+    EXPECT_EQ(mirror_checkpoint(*live_, mirror_, checkpoint, {}, "1").error().code, ErrorCode::kBusy);
+  }
+  EXPECT_EQ(mirror_checkpoint(*live_, mirror_, checkpoint, {}, "1", 7).error().code,
+            ErrorCode::kStaleVersion);
+  EXPECT_EQ(live_->attach_mirror(mirror_, 7).error().code, ErrorCode::kStaleVersion);
+  EXPECT_EQ(mirror_->version(), "0");
+  ASSERT_TRUE(put_all(*live_, next));
+  ASSERT_TRUE(mirror_checkpoint(*live_, mirror_, checkpoint, {}, "1", live_->version().number));
+  EXPECT_EQ(mirror_->version(), "1");
+  const Weights last = with(kUp, {{20, 0.01f}});
+  ASSERT_TRUE(put_changes(*live_, next, last));
+  EXPECT_EQ(digest_of(*live_)->model, cold_digest(model_, last, options_));
 }
 
 TEST_F(DeltaMirror, CountsAMatrixOfOneScaleOnceAndOnlyWhereItMoves) {

@@ -72,13 +72,15 @@ DeltaStaging::Notes DeltaStaging::notes_on(int32_t source) const {
   return notes;
 }
 
-// Before the first byte of any of them is written: from then on the slots differ there, whatever fails.
+// Boxes of one parameter, before the first byte of any of them is written: from then on the slots differ
+// there, whatever fails.
 void DeltaStaging::note_units(std::span<const UnitBox> boxes) {
+  if (boxes.empty()) return;
+  const UnitBox& any = boxes.front();
   std::lock_guard lock(mutex_);
   counts_.units += boxes.size();
-  for (const UnitBox& box : boxes) {
-    lag_of_(plan_.sources[box.source].targets[box.target].parameter).units.push_back(box);
-  }
+  std::vector<UnitBox>& units = lag_of_(plan_.sources[any.source].targets[any.target].parameter).units;
+  units.insert(units.end(), boxes.begin(), boxes.end());
 }
 
 void DeltaStaging::add_notes(const Notes& notes) {
@@ -131,7 +133,7 @@ Status DeltaStaging::run(const Mirror* mirror, bool has_old, const std::string& 
         jobs.push_back({index, target_index, part});
       }
       SlotLag& lag = lag_of_(target.parameter);
-      lag.changes.push_back({index, target_index, delta});
+      lag.changes.push_back({index, target_index, delta.positions, delta.owner});
       lag.elements += delta.positions.size();
     }
   }
@@ -192,13 +194,14 @@ Status DeltaStaging::quantize_groups(const Job& job, const SlotRegion& region,
   if (doubtful.empty()) return {};
   const Source& source = plan_.sources[job.source];
   GatheredGroups gathered(region, source.dtype);
-  const int64_t size = region.format->scheme.size;
-  for (uint32_t& position : doubtful) position -= static_cast<uint32_t>(position % source.cols % size);
+  const auto size = static_cast<uint32_t>(region.format->scheme.size);
+  const auto cols = static_cast<uint32_t>(source.cols);
+  for (uint32_t& position : doubtful) position -= position % cols % size;
   std::sort(doubtful.begin(), doubtful.end());
   doubtful.erase(std::unique(doubtful.begin(), doubtful.end()), doubtful.end());
   std::vector<UnitBox> boxes;
   std::erase_if(doubtful, [&](uint32_t position) {
-    const UnitBox box{job.source, job.target, position / source.cols, 1, position % source.cols, size};
+    const UnitBox box{job.source, job.target, position / cols, 1, position % cols, size};
     if (!gathered.takes(box.row, box.col)) return false;
     boxes.push_back(box);
     return true;
@@ -375,15 +378,17 @@ Status DeltaStaging::quantize_edges(int32_t index, int32_t target_index) {
   return quantize_all(boxes, 0);
 }
 
-std::vector<TensorDelta> DeltaStaging::take() const {
+std::vector<TensorDelta> DeltaStaging::take() {
   std::vector<TensorDelta> all;
-  for (const auto& [index, delta] : deltas_) all.push_back(delta);
+  all.reserve(deltas_.size());
   for (size_t i = 0; i < plan_.sources.size(); ++i) {
     const auto primary = deltas_.find(plan_.sources[i].alias_of);
     if (primary == deltas_.end() || has(static_cast<int32_t>(i))) continue;
     all.push_back(primary->second);
     all.back().name = plan_.sources[i].name;
   }
+  for (auto& [index, delta] : deltas_) all.push_back(std::move(delta));
+  deltas_.clear();
   return all;
 }
 

@@ -43,8 +43,8 @@ class DeltaStaging {
   // already.
   Status run(const Mirror* mirror, bool has_old, const std::string& why);
 
-  // All that changes, under every name that a checkpoint may hold it by.
-  std::vector<TensorDelta> take() const;
+  // All that changes, under every name that a checkpoint may hold it by. Nothing is queued any more.
+  std::vector<TensorDelta> take();
   const DeltaCounts& counts() const { return counts_; }
 
  private:

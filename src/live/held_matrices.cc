@@ -4,7 +4,6 @@
 
 #include <cstring>
 #include <iterator>
-#include <map>
 
 namespace liveweight {
 
@@ -31,7 +30,9 @@ Result<HeldPiece> copy_piece(int32_t source_index, const Source& source, const P
   return held;
 }
 
-int64_t HeldMatrices::elements_of(int32_t parameter, int32_t matrix) const {
+int64_t HeldMatrices::elements_of(const Key& key) const {
+  const auto [parameter, matrix, alone] = key;
+  if (alone >= 0) return plan_.sources[alone].rows * plan_.sources[alone].cols;
   int64_t elements = 0;
   for (const int32_t index : plan_.parameter_sources[parameter]) {
     const Source& source = plan_.sources[index];
@@ -49,12 +50,12 @@ Result<HeldMatrix> HeldMatrices::add(int32_t source, const Target& target, const
     LW_ASSIGN(held, copy_piece(source, plan_.sources[source], piece, meter_));
   }
   held.target = &target;
-  const int64_t key = static_cast<int64_t>(target.parameter) << 32 | target.matrix;
+  const Key key{target.parameter, target.matrix, shares_scale(target) ? -1 : source};
   std::lock_guard lock(mutex_);
   Entry& entry = entries_[key];
   if (entry.missing < 0) {
     entry.held = {target.parameter, target.matrix, {}};
-    entry.missing = elements_of(target.parameter, target.matrix);
+    entry.missing = elements_of(key);
   }
   entry.held.pieces.push_back(std::move(held));
   entry.missing -= piece.rows * piece.cols;
@@ -65,12 +66,17 @@ Result<HeldMatrix> HeldMatrices::add(int32_t source, const Target& target, const
   return whole;
 }
 
+bool HeldMatrices::empty() const {
+  std::lock_guard lock(mutex_);
+  return entries_.empty();
+}
+
 Status HeldMatrices::join_blocks(HeldMatrix& matrix) {
   std::map<int32_t, std::vector<HeldPiece>> by_source;
   for (HeldPiece& piece : matrix.pieces) by_source[piece.source].push_back(std::move(piece));
   matrix.pieces.clear();
   for (auto& [source, pieces] : by_source) {
-    if (pieces[0].target->tile_rows == 1 || pieces.size() == 1) {
+    if (shares_scale(*pieces[0].target) || pieces.size() == 1) {
       std::move(pieces.begin(), pieces.end(), std::back_inserter(matrix.pieces));
       continue;
     }

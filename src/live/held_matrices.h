@@ -1,17 +1,24 @@
-// Matrices whose every element must be known before the first can be quantized: one scale for all of it.
-// Their pieces are held (borrowed, or copied within the budget) until the last has come. Thread-safe.
+// Matrices whose every element must be known before the first can be quantized: one scale for all of it, or
+// edge blocks that count a tensor's last element. Their pieces are held (borrowed, or copied within the
+// budget) until the last has come. Thread-safe.
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <mutex>
-#include <unordered_map>
+#include <tuple>
 #include <vector>
 
 #include "live/meter.h"
 #include "live/piece.h"
 
 namespace liveweight {
+
+// Whether what is held waits for all members of its matrix, rather than for the rest of its own tensor.
+inline bool shares_scale(const Target& target) {
+  return target.held && target.tile_rows == 1;
+}
 
 struct HeldPiece {
   int32_t source = 0;
@@ -30,8 +37,12 @@ class HeldMatrices {
  public:
   HeldMatrices(const Plan::Implementation& plan, MemoryMeter& meter) : plan_(plan), meter_(meter) {}
 
-  // Keeps the piece. Gives the matrix back when that was its last one, empty otherwise.
+  // Keeps the piece. Gives the matrix, or what one tensor holds of it, back when that was its last one; empty
+  // otherwise.
   Result<HeldMatrix> add(int32_t source, const Target& target, const Piece& piece, bool borrowed);
+
+  // Whether nothing waits any more.
+  bool empty() const;
 
   // All pieces of one source as one, which is copied and counted; those that were copied are let go.
   Result<HeldPiece> join(const std::vector<HeldPiece>& pieces);
@@ -44,15 +55,17 @@ class HeldMatrices {
     HeldMatrix held;
     int64_t missing = -1;
   };
-  int64_t elements_of(int32_t parameter, int32_t matrix) const;
+  // What a piece waits for: all members of a matrix (the last is -1) or one tensor.
+  using Key = std::tuple<int32_t, int32_t, int32_t>;  // parameter, matrix, source
+  int64_t elements_of(const Key& key) const;
   // Pieces of sources that are quantized in blocks become one piece a source: pieces need not end where
   // blocks do.
   Status join_blocks(HeldMatrix& matrix);
 
   const Plan::Implementation& plan_;
   MemoryMeter& meter_;
-  std::mutex mutex_;
-  std::unordered_map<int64_t, Entry> entries_;
+  mutable std::mutex mutex_;
+  std::map<Key, Entry> entries_;
 };
 
 // A copy of the piece's elements, counted against the budget.

@@ -137,9 +137,15 @@ const std::byte* LiveModel::slot_address(int64_t parameter, int slot) const {
   return implementation_->slot(static_cast<int32_t>(parameter), slot);
 }
 
-Status LiveModel::attach_mirror(std::shared_ptr<Mirror> mirror) {
+Status LiveModel::attach_mirror(std::shared_ptr<Mirror> mirror, std::optional<uint64_t> version_number) {
   std::lock_guard lock(implementation_->mutex);
   if (implementation_->update_open) return fail(ErrorCode::kBusy, "attach_mirror: an update is open");
+  const uint64_t current = implementation_->versions.version_of(implementation_->versions.current()).number;
+  if (version_number && *version_number != current) {
+    return fail(ErrorCode::kStaleVersion,
+                fmt::format("attach_mirror: it is of version {}, but the current one is {}", *version_number,
+                            current));
+  }
   implementation_->mirror = std::move(mirror);
   implementation_->mirror_sequence.reset();
   implementation_->previous_mirror_sequence.reset();

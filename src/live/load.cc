@@ -100,4 +100,12 @@ Result<std::vector<UpdateReport>> reload(std::span<LiveModel* const> ranks, cons
   return commit_together(updates);
 }
 
+Result<ModelDirectory> with_mirrored_weights(const ModelDirectory& directory, Mirror& mirror) {
+  LW_TRY(mirror.settle());
+  LW_ASSIGN(Checkpoint checkpoint, mirror.checkpoint());
+  LW_ASSIGN(TensorCatalog catalog, catalog_of(checkpoint, {}));
+  return ModelDirectory{directory.description, std::move(checkpoint), std::move(catalog),
+                        directory.quantization};
+}
+
 }  // namespace liveweight

@@ -42,7 +42,7 @@ struct Target {
   std::vector<int64_t> expected;  // kExpectShape
   int64_t tile_rows = 1;          // what must come whole, in rows and columns of the checkpoint tensor
   int64_t tile_cols = 1;
-  bool held = false;  // quantized only when every member of the matrix is there: one scale for all of it
+  bool held = false;  // quantized only when all of it is there (held_matrices.h)
 };
 
 // A checkpoint tensor viewed as a matrix; 1-D tensors are [n, 1], rank 0 is [1, 1].

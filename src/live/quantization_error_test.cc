@@ -1,5 +1,6 @@
 #include "liveweight/quantization_error.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -51,6 +52,21 @@ QuantizationError textbook_int8(const TensorView& tensor) {
     }
   }
   return {rows * cols, std::sqrt(squared_errors / squares), largest};
+}
+
+TEST(QuantizationErrorTest, is_small_for_every_scheme_and_parameter) {
+  const ModelDirectory directory = sample("checkpoints/step_02500");
+  for (const char* name : {"int8_per_channel", "int8_per_tensor", "int4_per_group", "fp8_per_tensor",
+                           "fp8_per_channel", "fp8_per_block"}) {
+    const Scheme scheme = parse_scheme(name).value();
+    for (const Profile profile : profiles_of(scheme.element, scheme.granularity)) {
+      const std::string full = fmt::format("{}@{}", name, to_string(profile));
+      const auto report = compare(*load(directory, full.c_str()), directory.checkpoint).value();
+      for (const ParameterError& parameter : report.parameters) {
+        EXPECT_LT(parameter.error.relative_rms, 0.2) << full << " " << parameter.name;
+      }
+    }
+  }
 }
 
 TEST(QuantizationErrorTest, high_precision_weights_have_none) {

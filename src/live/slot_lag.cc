@@ -23,13 +23,12 @@ void copy_lag(const Plan::Implementation& plan, int32_t index, const SlotLag& la
   for (const SlotLag::Change& change : lag.changes) {
     const Source& source = plan.sources[change.source];
     const Target& target = source.targets[change.target];
-    const auto positions = change.delta.positions;
-    const auto parts = split_rows(positions, source.rows, source.cols, 1);
+    const auto parts = split_rows(change.positions, source.rows, source.cols, 1);
     ThreadPool::shared().parallel_for(static_cast<int64_t>(parts.size()), [&](int64_t i) {
       const DeltaRows& part = parts[static_cast<size_t>(i)];
       for (const Segment& segment : target.segments) {
         copy_elements({&format, to, target.matrix, segment}, from,
-                      positions.subspan(part.begin, part.end - part.begin), source.cols);
+                      change.positions.subspan(part.begin, part.end - part.begin), source.cols);
       }
     });
   }

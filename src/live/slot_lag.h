@@ -2,10 +2,11 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
+#include <span>
 #include <vector>
 
 #include "live/plan_tables.h"
-#include "liveweight/delta.h"
 
 namespace liveweight {
 
@@ -22,7 +23,8 @@ struct SlotLag {
   struct Change {
     int32_t source = 0;
     int32_t target = 0;
-    TensorDelta delta;  // positions only count
+    std::span<const uint32_t> positions;
+    std::shared_ptr<const void> owner;  // of the positions
   };
   bool everything = true;
   uint64_t elements = 0;

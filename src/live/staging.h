@@ -35,6 +35,9 @@ class Staging {
   // Quantizes all that is queued, on all threads, split by bytes.
   Status run();
 
+  // Whether nothing waits for elements that are still to come.
+  bool done() const { return held_matrices_.empty(); }
+
   uint64_t peak_bytes() const { return meter_.peak(); }
 
  private:

@@ -133,6 +133,10 @@ Status Update::Implementation::stage_all(bool last) {
   // In place there is no second slot: borrowed tensors are written only after everything was proved.
   if (model.plan->mode() == CommitMode::kInPlace) return {};
   LW_TRY(staging->run());
+  if (last && !staging->done()) {
+    return fail(ErrorCode::kInternal,
+                "every element came, but some wait for others: they were not quantized");
+  }
   return deltas->tensors() == 0 ? Status{} : stage_deltas();
 }
 

@@ -78,7 +78,7 @@ Status Update::Implementation::check_whole_matrices() const {
   std::map<std::pair<int32_t, int32_t>, std::pair<int32_t, int32_t>> first_of;  // whole, and not
   for (int32_t s = 0; s < static_cast<int32_t>(plan.sources.size()); ++s) {
     for (const Target& target : plan.sources[s].targets) {
-      if (!target.held) continue;
+      if (!shares_scale(target)) continue;
       auto [at, added] = first_of.try_emplace({target.parameter, target.matrix}, -1, -1);
       (coverage->any(s) && !deltas->has(s) ? at->second.first : at->second.second) = s;
     }

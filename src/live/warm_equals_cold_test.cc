@@ -90,6 +90,33 @@ TEST(WarmEqualsCold, WhereOnlyPartOfTheModelIsUpdated) {
   });
 }
 
+// Of q, k and v only q ends where its blocks do.
+TEST(WarmEqualsCold, WhereOnlySomeMembersOfAParameterWaitForTheirLastElement) {
+  Random random(1);
+  const RandomModel model(
+      R"({"architectures": ["LlamaForCausalLM"], "hidden_size": 128, "intermediate_size": 24,
+          "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 64,
+          "vocab_size": 32, "tie_word_embeddings": true, "torch_dtype": "bfloat16"})");
+  Weights now = model.weights(random);
+  const Weights next = model.weights(random);
+  PlanOptions options;
+  options.quantization = QuantizationConfig::uniform(parse_scheme("fp8_per_block@nemo").value());
+  const auto live = make_model(model, now.catalog(), options).value();
+  ASSERT_TRUE(put_all(*live, now));
+  UpdateOptions some;
+  for (const char* projection : {"q_proj", "k_proj"}) {
+    some.scope.push_back(fmt::format("model.layers.0.self_attn.{}.weight", projection));
+  }
+  auto update = live->begin_update(some);
+  ASSERT_TRUE(update) << update.error().message;
+  for (const std::string& name : some.scope) {
+    ASSERT_TRUE(update->put(name, next.view(name)));
+    now.tensors[name] = next.tensors.at(name);
+  }
+  ASSERT_TRUE(update->commit());
+  EXPECT_EQ(digest_of(*live)->model, cold_digest(model, now, options));
+}
+
 TEST(WarmEqualsCold, AfterAHundredReloadsInARow) {
   for (const CommitMode mode : kCommitModes) {
     Random random(7);

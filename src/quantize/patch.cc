@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <limits>
 
 #include "quantize/unit_layout.h"
 #include "tensor/codec.h"
@@ -39,14 +38,6 @@ struct ElementPatcher::Batch {
   uint8_t shift[kElementBatch];  // of the code in its byte
   const std::byte* scale[kElementBatch];
   ElementBatch elements;
-};
-
-// Goes over changes row by row.
-struct ElementPatcher::Cursor {
-  size_t next = 0;
-  uint32_t begin = 1, end = 0;  // positions of the row
-  std::byte* codes = nullptr;   // of the row; null where it is not kept
-  const std::byte* scales = nullptr;
 };
 
 ElementPatcher::ElementPatcher(const SlotRegion& region, DType source)
@@ -97,11 +88,12 @@ void ElementPatcher::run(const ElementChanges& changes, std::vector<uint32_t>& d
   // A few batches are under way at once, each of about as many lines as a processor fetches at a time: memory
   // works all the while that one of them is encoded.
   Batch batches[kUnderWay];
-  Cursor cursor;
+  const ElementPlaces places(region_, changes.cols);
+  size_t next = 0;
   Questions questions(*this, changes, doubtful);
-  for (int64_t i = 0; i + 1 < kUnderWay; ++i) locate(changes, cursor, batches[i]);
+  for (int64_t i = 0; i + 1 < kUnderWay; ++i) locate(changes, places, next, batches[i]);
   for (int64_t turn = 0; batches[turn % kUnderWay].count > 0; ++turn) {
-    locate(changes, cursor, batches[(turn + kUnderWay - 1) % kUnderWay]);
+    locate(changes, places, next, batches[(turn + kUnderWay - 1) % kUnderWay]);
     Batch& batch = batches[turn % kUnderWay];
     if (format_.scheme.quantizes()) {
       patch(changes, batch, doubtful, questions);
@@ -112,54 +104,30 @@ void ElementPatcher::run(const ElementChanges& changes, std::vector<uint32_t>& d
   questions.answer();
 }
 
-void ElementPatcher::enter_row(uint32_t position, int64_t cols, Cursor& cursor) const {
-  const Segment& segment = region_.segment;
-  const auto row = static_cast<int64_t>(position / static_cast<uint32_t>(cols));
-  cursor.begin = static_cast<uint32_t>(row * cols);
-  cursor.end =
-      static_cast<uint32_t>(std::min((row + 1) * cols, int64_t{std::numeric_limits<uint32_t>::max()}));
-  cursor.codes = keeps_row(segment, row) ? region_.slot + row_offset(format_.data, region_.matrix,
-                                                                     segment.row + row - segment.source_row)
-                                         : nullptr;
-  const int64_t last_row = segment.source_row + std::max<int64_t>(segment.rows, 1) - 1;
-  const int64_t unit_row = std::clamp(row, segment.source_row, last_row);
-  cursor.scales =
-      region_.slot + row_offset(format_.scale, region_.matrix, scale_row_of(format_, segment, unit_row));
-}
-
-void ElementPatcher::locate(const ElementChanges& changes, Cursor& at, Batch& batch) const {
-  Cursor cursor = at;
-  const bool split =
-      format_.scheme.granularity == Granularity::kGroup || format_.scheme.granularity == Granularity::kBlock;
-  const auto unit = static_cast<uint32_t>(split ? format_.scheme.size : 1);
-  const auto scale_bytes = static_cast<uint32_t>(bits_of(format_.scale.dtype) / 8);
-  const auto bits = static_cast<uint32_t>(code_bits_);
-  const auto first_col = static_cast<uint32_t>(format_.source_col);
-  const auto last_col = static_cast<uint32_t>(format_.source_col + format_.cols - 1);
-  const uint32_t first_unit = first_col / unit;
-  const auto begin = static_cast<uint32_t>(unit_cols_.begin), end = static_cast<uint32_t>(unit_cols_.end);
+void ElementPatcher::locate(const ElementChanges& changes, const ElementPlaces& places, size_t& next,
+                            Batch& batch) const {
+  const auto begin = static_cast<uint32_t>(unit_cols_.begin);
+  const auto cols = static_cast<uint32_t>(unit_cols_.end) - begin;
+  const bool whole_rows = unit_cols_.end - unit_cols_.begin == changes.cols;
   int64_t count = 0;
   uint64_t kept = 0;
-  for (; cursor.next < changes.positions.size() && count < kElementBatch; ++cursor.next) {
-    const uint32_t position = changes.positions[cursor.next];
-    if (position >= cursor.end) enter_row(position, changes.cols, cursor);
-    const uint32_t col = position - cursor.begin;
-    if (col < begin || col >= end) continue;
-    batch.index[count] = static_cast<uint32_t>(cursor.next);
-    const uint32_t kept_col = std::clamp(col, first_col, last_col);
-    batch.scale[count] = cursor.scales + (split ? (kept_col / unit - first_unit) * scale_bytes : 0);
-    if (split) __builtin_prefetch(batch.scale[count]);
-    const bool keeps = cursor.codes && col == kept_col;
-    const uint64_t bit = uint64_t{col - first_col} * bits;
-    batch.code[count] = keeps ? cursor.codes + bit / 8 : &batch.nowhere;
-    batch.shift[count] = bit % 8;
+  size_t i = next;
+  for (; i < changes.positions.size() && count < kElementBatch; ++i) {
+    const uint32_t position = changes.positions[i];
+    if (!whole_rows && places.column_of(position) - begin >= cols) continue;
+    const ElementPlaces::Place place = places(position);
+    batch.index[count] = static_cast<uint32_t>(i);
+    batch.scale[count] = region_.slot + place.scale;
+    batch.code[count] = place.keeps ? region_.slot + place.code : &batch.nowhere;
+    batch.shift[count] = place.shift;
+    __builtin_prefetch(batch.scale[count]);
     __builtin_prefetch(batch.code[count], 1);
-    kept |= uint64_t{keeps} << count;
+    kept |= uint64_t{place.keeps} << count;
     ++count;
   }
+  next = i;
   batch.count = count;
   batch.kept = kept;
-  at = cursor;
 }
 
 void ElementPatcher::gather(const ElementChanges& changes, Batch& batch) const {

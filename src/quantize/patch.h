@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "quantize/element_batch.h"
+#include "quantize/element_places.h"
 #include "quantize/quantize.h"
 
 namespace liveweight {
@@ -43,12 +44,11 @@ class ElementPatcher {
 
  private:
   struct Batch;
-  struct Cursor;
   class Questions;
   // Whether the change of one element may change its unit's scale; `kAskOld`: its old value tells.
   enum class Doubt { kNone, kAskOld, kDoubtful };
-  void enter_row(uint32_t position, int64_t cols, Cursor& cursor) const;
-  void locate(const ElementChanges& changes, Cursor& cursor, Batch& batch) const;
+  // The next batch of changes from `next` on.
+  void locate(const ElementChanges& changes, const ElementPlaces& places, size_t& next, Batch& batch) const;
   void gather(const ElementChanges& changes, Batch& batch) const;
   uint64_t may_have_decided(const Batch& batch) const;
   Doubt doubt_of(const ElementBatch& elements, int64_t i, bool may_have_decided) const;

@@ -3,26 +3,11 @@
 #include <algorithm>
 #include <cstring>
 
+#include "quantize/element_places.h"
 #include "quantize/unit_layout.h"
 
 namespace liveweight {
 namespace {
-
-// Division of positions by one number of columns.
-class RowOf {
- public:
-  explicit RowOf(int64_t cols) : cols_(cols), inverse_(1.0 / static_cast<double>(cols)) {}
-  int64_t operator()(uint32_t position) const {
-    auto row = static_cast<int64_t>(static_cast<double>(position) * inverse_);
-    row -= row * cols_ > position;
-    row += (row + 1) * cols_ <= position;
-    return row;
-  }
-
- private:
-  int64_t cols_;
-  double inverse_;
-};
 
 // From the first byte of a row of codes.
 int64_t code_offset(const KernelFormat& format, int64_t col) {
@@ -34,7 +19,7 @@ int64_t code_offset(const KernelFormat& format, int64_t col) {
 void copy_elements(const SlotRegion& to, const std::byte* from, std::span<const uint32_t> positions,
                    int64_t source_cols) {
   const KernelFormat& format = *to.format;
-  const RowOf row_of(source_cols);
+  const ElementPlaces places(to, source_cols);
   const auto bytes = static_cast<size_t>(std::max<int64_t>(code_bits(format) / 8, 1));
   constexpr size_t kAhead = 64;
   uint64_t offsets[kAhead];
@@ -42,15 +27,11 @@ void copy_elements(const SlotRegion& to, const std::byte* from, std::span<const 
   while (next < positions.size()) {
     size_t count = 0;
     for (; next < positions.size() && count < kAhead; ++next) {
-      const int64_t row = row_of(positions[next]), col = positions[next] - row * source_cols;
-      if (!keeps_row(to.segment, row) || col < format.source_col || col >= format.source_col + format.cols)
-        continue;
-      const int64_t local = to.segment.row + row - to.segment.source_row;
-      offsets[count] =
-          row_offset(format.data, to.matrix, local) + static_cast<uint64_t>(code_offset(format, col));
-      __builtin_prefetch(from + offsets[count]);
-      __builtin_prefetch(to.slot + offsets[count], 1);
-      ++count;
+      const ElementPlaces::Place place = places(positions[next]);
+      offsets[count] = place.code;
+      __builtin_prefetch(from + place.code);
+      __builtin_prefetch(to.slot + place.code, 1);
+      count += place.keeps;
     }
     for (size_t i = 0; i < count; ++i) std::memcpy(to.slot + offsets[i], from + offsets[i], bytes);
   }

@@ -6,17 +6,17 @@ from typing import Any
 
 import torch
 
+from . import _vllm
+
 _SERIALIZED = ("is_checkpoint_torchao_serialized", "is_checkpoint_fp8_serialized", "is_checkpoint_quantized")
 
 
 def _quantization_config(model_config: Any) -> Any:
-    """vLLM's own object where vLLM is there, else what hangs on the configuration."""
-    try:
+    """vLLM's own object where the configuration is vLLM's, else what hangs on the configuration."""
+    if _vllm.is_config(model_config):
         from vllm.config import LoadConfig
         from vllm.model_executor.model_loader.weight_utils import get_quant_config
         return get_quant_config(model_config, LoadConfig())
-    except ImportError:
-        pass
     for name in ("quant_config", "quantization_config"):
         found = getattr(model_config, name, None)
         if found is not None:

@@ -48,13 +48,19 @@ def requantize(module: torch.nn.Module, module_name: str, parameter: str, live: 
     twin._parameters[parameter] = torch.nn.Parameter(temporary, requires_grad=False)
     quantize_(twin, chosen, filter_fn=lambda candidate, _: candidate is twin)
     made = twin._parameters[parameter].detach()
-    if type(made) is not type(live.detach()) or len(inner_tensors(made)) != len(inner_tensors(live)):
-        raise _error("unsupported", fqn, f"expected {type(live).__name__}, got {type(made).__name__} from the configuration")
+    check_fits(fqn, live, made)
+    return made
+
+
+def check_fits(fqn: str, live: torch.Tensor, made: torch.Tensor | None) -> None:
+    """Whether what was made of new weights can be copied into what lives."""
+    kind = type(None if made is None else made.detach())
+    if kind is not type(live.detach()) or len(inner_tensors(made)) != len(inner_tensors(live)):
+        raise _error("unsupported", fqn, f"expected {type(live.detach()).__name__}, got {kind.__name__} from the configuration")
     for ours, theirs in zip(inner_tensors(live), inner_tensors(made)):
         if (ours.shape, ours.dtype) != (theirs.shape, theirs.dtype):
             raise _error("unsupported", fqn, f"expected {ours.dtype} {tuple(ours.shape)} from the configuration, got {theirs.dtype} "
                                              f"{tuple(theirs.shape)}")
-    return made
 
 
 def inner_tensors(tensor: torch.Tensor) -> list[torch.Tensor]:

@@ -6,6 +6,7 @@ as a real temporary, on which the operation then runs."""
 
 from __future__ import annotations
 
+import functools
 import types
 
 import torch
@@ -13,9 +14,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
 from ._fallback import _error
-from ._session import Session, Target
+from ._session import Session
+from ._target import Target
 
 _aten = torch.ops.aten
+_FILLS = {_aten.fill_.Scalar, _aten.zero_.default}
 _WRITES_ONLY = {_aten.copy_.default, _aten.fill_.Scalar, _aten.fill_.Tensor, _aten.zero_.default}
 
 
@@ -25,10 +28,19 @@ class Recorder:
     def __init__(self, session: Session, facts, kind: type, attributes: dict, targets: list[Target]):
         empty = torch.empty(facts.shape, dtype=facts.dtype, device="meta")
         self.session, self.facts, self.targets = session, facts, targets
-        self.parameter = torch.Tensor._make_subclass(self._recording_class(kind), empty, False)
+        self.kind, self.attributes = kind, attributes
+        self.parameter = self._dressed(self._recording_class(kind), empty)
         self.storage = self.parameter.untyped_storage()  # held: its identity is how views are known
-        for key, (value, bound) in attributes.items():
-            self.parameter.__dict__[key] = types.MethodType(value, self.parameter) if bound else value
+
+    def rebuild(self, data: torch.Tensor) -> torch.nn.Parameter:
+        """A parameter as it was before quantization, with `data`."""
+        return self._dressed(self.kind, data)
+
+    def _dressed(self, kind: type, data: torch.Tensor) -> torch.nn.Parameter:
+        parameter = torch.Tensor._make_subclass(kind, data, False)
+        for key, (value, bound) in self.attributes.items():
+            parameter.__dict__[key] = types.MethodType(value, parameter) if bound else value
+        return parameter
 
     def _recording_class(self, kind: type) -> type:
         """The parameter's own class, but for assignments to `data`, which torch does not let cross devices."""
@@ -46,6 +58,23 @@ class Recorder:
             self.session.put(target, 0, value.detach())
 
 
+@functools.cache
+def _traits(func) -> tuple[tuple[tuple[int, str], ...], bool]:
+    """Which arguments an operator writes to, by place and name, and whether what it returns shares memory with one."""
+    schema = func._schema
+    written = tuple((i, a.name) for i, a in enumerate(schema.arguments) if a.alias_info is not None and a.alias_info.is_write)
+    return written, any(result.alias_info is not None for result in schema.returns)
+
+
+def _tensors(values):
+    """Of an operator's arguments, which are tensors, lists of them and what is neither."""
+    for value in values:
+        if isinstance(value, torch.Tensor):
+            yield value
+        elif isinstance(value, (list, tuple)):
+            yield from _tensors(value)
+
+
 class Recording(TorchDispatchMode):
     """Sends writes into recorders to the session; undoes writes into the module's other tensors on `undo`."""
 
@@ -60,27 +89,24 @@ class Recording(TorchDispatchMode):
         kwargs = dict(kwargs or {})
         if self.session.busy:
             return func(*args, **kwargs)
-        written = [args[i] if i < len(args) else kwargs.get(a.name) for i, a in enumerate(func._schema.arguments)
-                   if a.alias_info is not None and a.alias_info.is_write]
+        places, makes_views = _traits(func)
+        written = [args[i] if i < len(args) else kwargs.get(name) for i, name in places]
         self._save(written)
         if kwargs.get("device") is not None and torch.device(kwargs["device"]).type == "meta":
             kwargs["device"] = self.device  # the loader asks for a parameter's device: there is none on meta
-        if not any(self._recorder(tensor) for tensor in self._tensors(args, kwargs)):
+        if not any(self._recorder(tensor) for tensor in _tensors((*args, *kwargs.values()))):
             return func(*args, **kwargs)
-        if not written and any(result.alias_info is not None for result in func._schema.returns):
+        if not written and makes_views:
             return func(*args, **kwargs)  # a view of a recorder is one, too
         if func is _aten.copy_.default and self._record_copy(*args[:2]):
+            return args[0]
+        if func in _FILLS and self._record_padding(args[0], args[1] if len(args) > 1 else 0):
             return args[0]
         return self._run_on_temporaries(func, args, kwargs, written)
 
     def undo(self) -> None:
         for tensor, before in self.saved:
             tensor.copy_(before)
-
-    def _tensors(self, args, kwargs):
-        found = []
-        tree_map_only(torch.Tensor, found.append, (args, kwargs))
-        return found
 
     def _recorder(self, tensor) -> Recorder | None:
         if not isinstance(tensor, torch.Tensor) or tensor.device.type != "meta":
@@ -105,6 +131,17 @@ class Recording(TorchDispatchMode):
                 self.session.put(target, view.storage_offset(), source)
         return True
 
+    def _record_padding(self, view: torch.Tensor, value: float) -> bool:
+        """A fill of what lies behind the elements that were copied just before, as vLLM pads vocabularies."""
+        recorder, start = self._recorder(view), view.storage_offset()
+        if view.numel() == 0:
+            return True
+        if not view.is_contiguous() or not all(self.session.is_pending_before(target, start) for target in recorder.targets):
+            return False
+        for target in recorder.targets:
+            self.session.put(target, start, torch.full((1,), value, dtype=view.dtype).expand(view.numel()))
+        return True
+
     def _run_on_temporaries(self, func, args, kwargs, written):
         whole = func not in _WRITES_ONLY
 
@@ -114,7 +151,7 @@ class Recording(TorchDispatchMode):
                 return tensor
             target = recorder.targets[0]
             self.session.materialize(target, reads=whole or all(tensor is not w for w in written))
-            return target.temporary.as_strided(tensor.shape, tensor.stride(), tensor.storage_offset())
+            return target.temporary.data.as_strided(tensor.shape, tensor.stride(), tensor.storage_offset())
 
         result = func(*tree_map_only(torch.Tensor, real, args), **tree_map_only(torch.Tensor, real, kwargs))
         for tensor in written:
@@ -122,7 +159,7 @@ class Recording(TorchDispatchMode):
             if recorder is None:
                 continue
             target = recorder.targets[0]
-            target.mask.as_strided(tensor.shape, tensor.stride(), tensor.storage_offset()).fill_(True)
+            target.temporary.mark(tensor)
             self._repeat(recorder, target)
             if result is not None and func._schema.returns and func._schema.returns[0].alias_info is not None:
                 result = tensor
@@ -132,4 +169,4 @@ class Recording(TorchDispatchMode):
         """A parameter that lives in several places gets the same temporary everywhere."""
         for target in recorder.targets[1:]:
             self.session.materialize(target)
-            target.temporary, target.mask = first.temporary, first.mask
+            target.temporary = first.temporary

@@ -9,7 +9,8 @@ import torch
 
 from ._adapters import TensorFacts
 from ._fallback import _error
-from ._session import Session, Target
+from ._session import Session
+from ._target import Target
 from ._sources import hold_container
 
 

@@ -2,42 +2,36 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 import torch
 
 from .. import _core
-from ._adapters import TensorFacts, find_destination
+from ._adapters import Destination, find_destination
 from ._fallback import _error, config_for, inner_tensors, requantize
+from ._layers import Layer
 from ._sources import Mappings
+from ._target import Target
 
 _DTYPES = {torch.bfloat16: "BF16", torch.float16: "F16", torch.float32: "F32"}
 _PENDING_BYTES = 256 << 20
 _WORTH_BORROWING = 1 << 20
 
 
-class Target:
-    """A parameter of the module as it lives, and what has come for it."""
-
-    def __init__(self, module_name, module, attribute, live, original: TensorFacts):
-        self.module_name, self.module, self.attribute, self.live, self.original = module_name, module, attribute, live, original
-        self.name = f"{module_name}.{attribute}" if module_name else attribute
-        self.cols = original.shape[-1] if len(original.shape) > 1 else 1
-        self.index: int | None = None  # in the native update; None for those that only a temporary can hold
-        self.temporary: torch.Tensor | None = None
-        self.mask: torch.Tensor | None = None  # which elements of the temporary have come
-        self.made: torch.Tensor | None = None  # what the fallback made of it
-        self.borrowed: list = []  # pieces that were given away but can be read again
-        self.staged = False  # pieces were given away that cannot
-
-    def view(self, of: torch.Tensor, start: int, count: int) -> torch.Tensor:
-        return of.view(-1)[start:start + count]
+@dataclass
+class Learned:
+    """Of a model, by its reloads."""
+    in_whole: set[str] = field(default_factory=set)  # parameters that a temporary must hold from the start
+    plain_layers: dict[str, bool] = field(default_factory=dict)  # whether vLLM's processing makes no more of a layer
 
 
 class Session:
-    def __init__(self, config=None, partial: bool = False, in_whole: set[str] | None = None):
+    def __init__(self, config=None, partial: bool = False, learned: Learned | None = None):
         self.config, self.partial = config, partial
-        self.in_whole = in_whole if in_whole is not None else set()  # names that a temporary must hold from the start
+        self.learned = learned or Learned()
         self.update = _core.BuffersUpdate()
         self.targets: list[Target] = []
+        self.layers: list[Layer] = []
         self.pending: list[tuple[Target, int, torch.Tensor]] = []
         self.pending_bytes = 0
         self.busy = False  # the session's own operations, not the loader's, are running
@@ -46,8 +40,7 @@ class Session:
         self.mappings = Mappings()
 
     def add_target(self, target: Target) -> Target:
-        config = config_for(self.config, target.module_name, target.attribute)
-        found = find_destination(target.module, target.attribute, target.live, target.original, config)
+        found = None if target.layers else self.destination(target)
         if found is not None:
             rows = target.original.shape.numel() // max(target.cols, 1)
             dtype = _DTYPES.get(target.original.dtype, str(target.original.dtype))
@@ -56,20 +49,27 @@ class Session:
         self.targets.append(target)
         return target
 
+    def destination(self, target: Target) -> Destination | None:
+        config = config_for(self.config, target.module_name, target.attribute)
+        return find_destination(target.module, target.attribute, target.live, target.original, config)
+
     # Pieces -----------------------------------------------------------------------------------------------------
 
     def put(self, target: Target, start: int, source: torch.Tensor) -> None:
         """Elements [start, start + n) of the flattened parameter. `source` is read at the next `flush`."""
-        native = target.index is not None and target.name not in self.in_whole
+        native = target.index is not None and target.name not in self.learned.in_whole
         if not native or not self._by_rows(target, start, source):
             self.materialize(target)
         if target.temporary is not None:
-            self._fill(target, start, source)
+            target.temporary.fill(start, source)
             return
         self.pending.append((target, start, source))
         self.pending_bytes += source.numel() * source.element_size()
         if self.pending_bytes > _PENDING_BYTES:
             self.flush()
+
+    def is_pending_before(self, target: Target, start: int) -> bool:
+        return any(owner is target and begin + source.numel() == start for owner, begin, source in self.pending)
 
     @staticmethod
     def _by_rows(target: Target, start: int, source: torch.Tensor) -> bool:
@@ -89,9 +89,9 @@ class Session:
             if target.temporary is None:
                 self._give(target, start, source)
             else:
-                self._fill(target, start, source)
+                target.temporary.fill(start, source)
         for target in self.targets:
-            if target.temporary is not None and bool(target.mask.all()):
+            if target.is_held_whole():
                 self._finish(target)
 
     def _give(self, target: Target, start: int, source: torch.Tensor) -> None:
@@ -99,7 +99,7 @@ class Session:
         converted = source.detach().to(device="cpu", dtype=target.original.dtype).contiguous()
         if not self.update.put(target.index, start // max(target.cols, 1), converted, lasting):
             self.materialize(target)
-            self._fill(target, start, source)
+            target.temporary.fill(start, source)
         elif lasting:
             target.borrowed.append((start, source))
         else:
@@ -124,46 +124,52 @@ class Session:
         """From here on the parameter is held whole, in high precision. `reads`: what came before will be read."""
         if target.temporary is not None:
             return
+        if target.layers and target.is_made():
+            raise _error("unsupported", target.name, "the loader came back to a parameter whose layer was processed already")
         if target.made is not None or target.staged:
-            self.in_whole.add(target.name)
+            self.learned.in_whole.add(target.name)
             if reads or target.index is not None and target.staged and not self.update.is_whole(target.index):
                 raise _error("unsupported", target.name, "the loader came back to a parameter whose elements were quantized "
                                                          "already; the next reload will hold it whole")
-        device = inner_tensors(target.live)[0].device
-        target.temporary = torch.empty(target.original.shape, dtype=target.original.dtype, device=device)
-        target.mask = torch.zeros(target.original.shape, dtype=torch.bool, device=device)
+        target.hold()
         target.made, target.staged = None, False
         earlier, target.borrowed = target.borrowed, []
         if target.index is not None:
             self.update.clear(target.index)
         for start, source in earlier:
-            self._fill(target, start, source)
+            target.temporary.fill(start, source)
         for owner, start, source in self.pending:
             if owner is target:
-                self._fill(target, start, source)
+                target.temporary.fill(start, source)
         self.pending = [piece for piece in self.pending if piece[0] is not target]
 
-    def _fill(self, target: Target, start: int, source: torch.Tensor) -> None:
-        target.view(target.temporary, start, source.numel()).copy_(source.detach().reshape(-1))
-        target.view(target.mask, start, source.numel()).fill_(True)
-
     def _finish(self, target: Target) -> None:
-        temporary, target.temporary, target.mask = target.temporary, None, None
+        if target.layers:
+            self._process([layer for layer in target.layers if not layer.done and layer.is_whole()])
+            return
+        temporary, target.temporary = target.temporary, None
         if target.index is not None:
-            self.update.put(target.index, 0, temporary.cpu(), False)
+            self.update.put(target.index, 0, temporary.data.cpu(), False)
         else:
-            if temporary.is_floating_point() and not bool(torch.isfinite(temporary).all()):
-                raise _error("non_finite", target.name, "expected finite values")
-            target.made = requantize(target.module, target.module_name, target.attribute, target.live, temporary, self.config)
+            temporary.check_finite(target.name)
+            target.made = requantize(target.module, target.module_name, target.attribute, target.live, temporary.data, self.config)
         target.staged = True
+
+    def _process(self, layers: list[Layer]) -> None:
+        for layer in layers:
+            for target in layer.targets.values():
+                target.temporary.check_finite(target.name)
+            layer.process()
+            for target in layer.targets.values():
+                if target.is_made():
+                    target.temporary = None
 
     # The end ----------------------------------------------------------------------------------------------------
 
     def prepare(self) -> None:
         """Proves that everything came, and is finite."""
         self.flush()
-        missing = [target for target in self.targets
-                   if not self._is_whole(target) and not (self.partial and self._is_untouched(target))]
+        missing = [target for target in self.targets if not self._is_whole(target) and not self._is_left_out(target)]
         if missing:
             target = missing[0]
             came = "none" if self._is_untouched(target) else "some"
@@ -175,11 +181,16 @@ class Session:
 
     def _is_whole(self, target: Target) -> bool:
         if target.temporary is not None:
-            return False
-        return target.made is not None if target.index is None else self.update.is_whole(target.index)
+            return target.temporary.is_whole()  # but others of its layer are missing
+        return target.is_made() if target.index is None else self.update.is_whole(target.index)
 
     def _is_untouched(self, target: Target) -> bool:
         return target.temporary is None and (target.index is None or not self.update.touched(target.index))
+
+    def _is_left_out(self, target: Target) -> bool:
+        """As a partial reload may, though of a layer that makes one thing of several parameters only all of them."""
+        others = [other for layer in target.layers for other in layer.targets.values()]
+        return self.partial and all(map(self._is_untouched, [target, *others]))
 
     def commit(self) -> None:
         self.update.commit()
@@ -188,11 +199,14 @@ class Session:
                 if target.made is not None:
                     for ours, theirs in zip(inner_tensors(target.live), inner_tensors(target.made)):
                         ours.copy_(theirs)
+            for layer in self.layers:
+                if layer.done:
+                    layer.commit()
 
     def close(self) -> None:
         """Lets go of all sources and buffers, whoever still holds the session."""
         for target in self.targets:
-            target.temporary = target.mask = target.made = None
+            target.temporary = target.made = None
             target.borrowed = []
         self.update = _core.BuffersUpdate()
-        self.targets, self.pending, self.mapped, self.lasting = [], [], [], set()
+        self.targets, self.layers, self.pending, self.mapped, self.lasting = [], [], [], [], set()

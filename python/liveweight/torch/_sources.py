@@ -25,17 +25,22 @@ def hold_container(session, weights: Iterable[tuple[str, torch.Tensor]]) -> Iter
 
 
 class Mappings:
-    """Which addresses are of mapped files. A no may be out of date, which costs a copy; a yes never is."""
+    """Which addresses are of mapped files. A no may be out of date, which costs a copy; a yes never is: whoever gets one
+    holds what lies there from then on, and with it the mapping."""
 
     def __init__(self):
         self.ranges: list[tuple[int, int, bool]] = []
+        self.held: set[tuple[int, int]] = set()
 
     def is_file(self, address: int) -> bool:
         known = self._find(address)
-        if known is None or known[2]:
+        if known is None or known[2] and known[:2] not in self.held:
             self.ranges = _core.mappings()
             known = self._find(address)
-        return known is not None and known[2]
+        if known is None or not known[2]:
+            return False
+        self.held.add(known[:2])
+        return True
 
     def _find(self, address: int) -> tuple[int, int, bool] | None:
         at = bisect_right(self.ranges, address, key=lambda entry: entry[0]) - 1

@@ -12,18 +12,25 @@ import functools
 from collections.abc import Callable, Iterable
 from contextlib import contextmanager
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 
+from . import _vllm
 from ._adapters import TensorFacts
 from ._configuration import quantization_case, torchao_configuration
-from ._fallback import inner_tensors
+from ._layers import claim_targets, processed_layers
+from ._module_state import ModuleState
 from ._recorder import Recorder, Recording
-from ._session import Session, Target
+from ._session import Learned, Session
 from ._sources import hold_container
+from ._target import Target
 
 __all__ = ["maybe_save_metadata_and_attributes_for_weight_reloading", "partial_reload",
            "support_quantized_model_reload_from_hp_weights"]
+
+
+_learned: WeakKeyDictionary[torch.nn.Module, Learned] = WeakKeyDictionary()
 
 
 def maybe_save_metadata_and_attributes_for_weight_reloading(model: torch.nn.Module, model_config: Any) -> None:
@@ -33,13 +40,18 @@ def maybe_save_metadata_and_attributes_for_weight_reloading(model: torch.nn.Modu
     if getattr(model, "weight_metadata_and_attr_saved", False) or quantization_case(model, model_config) != "online":
         return
     names: dict[int, list[str]] = {}
-    for name, parameter in model.named_parameters(remove_duplicate=False):
-        names.setdefault(id(parameter), []).append(name)
+    places = _places(model)
+    for name, (_, _, live) in places.items():
+        names.setdefault(id(live), []).append(name)
     rebuild, attributes = {}, {}
-    for name, parameter in model.named_parameters():
-        rebuild[name] = {"shape": parameter.shape, "dtype": parameter.dtype, "device": parameter.device,
-                         "class": type(parameter), "names": tuple(names[id(parameter)])}
-        attributes[name] = {key: _unbind(value, parameter) for key, value in parameter.__dict__.items()}
+    for name, *ties in names.values():
+        module, attribute, live = places[name]
+        before = _vllm.original(module, attribute, live)
+        if before is None:
+            continue
+        rebuild[name] = {"shape": before.shape, "dtype": before.dtype, "device": live.device, "class": type(before),
+                         "names": (name, *ties)}
+        attributes[name] = {key: _unbind(value, before) for key, value in before.__dict__.items()}
     model.original_weights_rebuild_keys = rebuild
     model.recorded_weight_attr = attributes
     model._model_config = model_config
@@ -63,14 +75,25 @@ def support_quantized_model_reload_from_hp_weights(original_load_weights: Callab
     def patched_model_load_weights(auto_weight_loader: Any, weights: Iterable[tuple[str, torch.Tensor]], *,
                                    mapper: Any = None) -> set[str]:
         model = auto_weight_loader.module
-        if not getattr(model, "weight_metadata_and_attr_saved", False):
+        state = ModuleState(model)
+        if not _is_reload(model):
             return original_load_weights(auto_weight_loader, weights, mapper=mapper)
 
         def load(session):
-            return original_load_weights(auto_weight_loader, hold_container(session, weights), mapper=mapper)
-        return _reload(model, load)
+            with _vllm.loads_plainly(model):
+                return original_load_weights(auto_weight_loader, hold_container(session, weights), mapper=mapper)
+        return _reload(model, state, load)
 
     return patched_model_load_weights
+
+
+def _is_reload(model: torch.nn.Module) -> bool:
+    """Whether the model was recorded before, or vLLM did that when it built it."""
+    if _vllm.wants_reload(model):
+        maybe_save_metadata_and_attributes_for_weight_reloading(model, model._model_config)
+    elif hasattr(model, "_do_torchao_reload"):
+        return False
+    return getattr(model, "weight_metadata_and_attr_saved", False)
 
 
 @contextmanager
@@ -83,12 +106,11 @@ def partial_reload(model: torch.nn.Module):
         del model._liveweight_partial
 
 
-def _reload(model: torch.nn.Module, load: Callable[[Session], set[str]]) -> set[str]:
-    in_whole = model.__dict__.setdefault("_liveweight_in_whole", set())
-    session = Session(torchao_configuration(model, model._model_config), getattr(model, "_liveweight_partial", False), in_whole)
+def _reload(model: torch.nn.Module, state: ModuleState, load: Callable[[Session], set[str]]) -> set[str]:
+    partial = getattr(model, "_liveweight_partial", False)
+    session = Session(torchao_configuration(model, model._model_config), partial, _learned.setdefault(model, Learned()))
     places = _places(model)
     recorders = _recorders(model, session, places)
-    state = _ModuleState(model)
     device = next((facts["device"] for facts in model.original_weights_rebuild_keys.values()), torch.device("cpu"))
     recording = Recording(session, [recorder for recorder, _ in recorders], state.plain_tensors(), device)
     try:
@@ -108,6 +130,7 @@ def _reload(model: torch.nn.Module, load: Callable[[Session], set[str]]) -> set[
     finally:
         session.close()
     state.restore_parameters()
+    _vllm.derive_for_attention(model)
     model.process_weights_after_loading_already_called = True
     return updated
 
@@ -126,17 +149,25 @@ def _recorders(model, session: Session, places) -> list[tuple[Recorder, list[str
     """One for each recorded parameter, and the names where it belongs. Where a tie was broken by quantizing one of its
     ends, the same elements go to every end."""
     recorders = []
+    layers = processed_layers(model, session.learned.plain_layers)
     for name, facts in model.original_weights_rebuild_keys.items():
         names = [other for other in facts["names"] if other in places]
         original = TensorFacts(facts["shape"], facts["dtype"])
         ends: dict[int, Target] = {}
         for other in names:
             module, attribute, live = places[other]
-            if id(live) not in ends:
-                ends[id(live)] = session.add_target(Target(other.rpartition(".")[0], module, attribute, live, original))
-        if ends:
-            attributes = model.recorded_weight_attr[name]
-            recorders.append((Recorder(session, original, facts["class"], attributes, list(ends.values())), names))
+            ends.setdefault(id(live), Target(other.rpartition(".")[0], module, attribute, live, original))
+        if not ends:
+            continue
+        recorder = Recorder(session, original, facts["class"], model.recorded_weight_attr[name], list(ends.values()))
+        recorders.append((recorder, names))
+        for module, attribute, live in (places[other] for other in names):
+            if module in layers:
+                layers[module].add(attribute, ends[id(live)], recorder.rebuild)
+    claim_targets(session, list(layers.values()))
+    for recorder, _ in recorders:
+        for target in recorder.targets:
+            session.add_target(target)
     return recorders
 
 
@@ -147,36 +178,3 @@ def _take_replacements(recorders, places) -> None:
             found = module._parameters.get(attribute)
             if found is not None and found is not recorder.parameter:
                 recorder.replace(found)
-
-
-_TABLES = ("_parameters", "_buffers", "_modules")
-
-
-class _ModuleState:
-    """What a module is made of, one level deep, to be put back."""
-
-    def __init__(self, model: torch.nn.Module):
-        self.model = model
-        self.parts = [(module, dict(module.__dict__), {key: dict(module.__dict__[key]) for key in _TABLES})
-                      for module in model.modules()]
-        self.attributes = [(parameter, dict(parameter.__dict__)) for parameter in model.parameters()]
-
-    def plain_tensors(self) -> list[torch.Tensor]:
-        """Every buffer, and what parameters are made of: loaders should not write there, but may."""
-        tensors = [buffer for module, _, _ in self.parts for buffer in module._buffers.values() if buffer is not None]
-        return [inner for tensor in [*tensors, *self.model.parameters()] for inner in inner_tensors(tensor)]
-
-    def restore_parameters(self) -> None:
-        for module, _, tables in self.parts:
-            module._parameters.update(tables["_parameters"])
-
-    def restore(self) -> None:
-        for module, attributes, tables in self.parts:
-            module.__dict__.clear()
-            module.__dict__.update(attributes)
-            for key, table in tables.items():
-                module.__dict__[key].clear()
-                module.__dict__[key].update(table)
-        for parameter, attributes in self.attributes:
-            parameter.__dict__.clear()
-            parameter.__dict__.update(attributes)

@@ -1,0 +1,39 @@
+"""What a module is made of, to be put back after a reload that failed."""
+
+from __future__ import annotations
+
+import torch
+
+from ._fallback import inner_tensors
+
+TABLES = ("_parameters", "_buffers", "_modules")
+
+
+class ModuleState:
+    """One level deep."""
+
+    def __init__(self, model: torch.nn.Module):
+        self.model = model
+        self.parts = [(module, dict(module.__dict__), {key: dict(module.__dict__[key]) for key in TABLES})
+                      for module in model.modules()]
+        self.attributes = [(parameter, dict(parameter.__dict__)) for parameter in model.parameters()]
+
+    def plain_tensors(self) -> list[torch.Tensor]:
+        """Every buffer, and what parameters are made of: loaders should not write there, but may."""
+        tensors = [buffer for module, _, _ in self.parts for buffer in module._buffers.values() if buffer is not None]
+        return [inner for tensor in [*tensors, *self.model.parameters()] for inner in inner_tensors(tensor)]
+
+    def restore_parameters(self) -> None:
+        for module, _, tables in self.parts:
+            module._parameters.update(tables["_parameters"])
+
+    def restore(self) -> None:
+        for module, attributes, tables in self.parts:
+            module.__dict__.clear()
+            module.__dict__.update(attributes)
+            for key, table in tables.items():
+                module.__dict__[key].clear()
+                module.__dict__[key].update(table)
+        for parameter, attributes in self.attributes:
+            parameter.__dict__.clear()
+            parameter.__dict__.update(attributes)

@@ -1,0 +1,86 @@
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "checkpoint/changed_cells.cc"
+#include <hwy/foreach_target.h>
+// Highway wants its own header after the one above.
+#include <hwy/highway.h>
+
+#include <cstring>
+
+#include "checkpoint/changed_cells.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace liveweight {
+namespace HWY_NAMESPACE {
+
+namespace hn = hwy::HWY_NAMESPACE;
+
+// A bit for each of kCellsAtOnce cells: whether it differs.
+template <typename Cell>
+uint64_t differing(const std::byte* a, const std::byte* b) {
+  const hn::CappedTag<Cell, kCellsAtOnce> tag;
+  uint64_t word = 0;
+  for (uint64_t cell = 0; cell < kCellsAtOnce; cell += hn::Lanes(tag)) {
+    const auto left = hn::LoadU(tag, reinterpret_cast<const Cell*>(a) + cell);
+    const auto right = hn::LoadU(tag, reinterpret_cast<const Cell*>(b) + cell);
+    uint8_t bits[8] = {};
+    hn::StoreMaskBits(tag, hn::Ne(left, right), bits);
+    uint64_t part = 0;
+    std::memcpy(&part, bits, sizeof part);
+    word |= part << cell;
+  }
+  return word;
+}
+
+template <typename Cell>
+uint64_t find_in(const std::byte* old, const std::byte* updated, uint64_t count, uint64_t first,
+                 uint32_t* positions, std::byte* values) {
+  uint64_t found = 0;
+  for (uint64_t at = 0; at < count; at += kCellsAtOnce) {
+    uint64_t word = differing<Cell>(old + at * sizeof(Cell), updated + at * sizeof(Cell));
+    const auto put = [&](uint64_t place) {
+      const uint64_t cell = at + (static_cast<uint64_t>(__builtin_ctzll(word | uint64_t{1} << 63)));
+      positions[place] = static_cast<uint32_t>(first + cell);
+      std::memcpy(values + place * sizeof(Cell), updated + cell * sizeof(Cell), sizeof(Cell));
+      word &= word - 1;
+    };
+    // How many a word has cannot be foretold, and most have no more than two: those are written whatever is
+    // there, without a branch, and count where they are.
+    const uint64_t here = hwy::PopCount(word);
+    put(found);
+    put(found + 1);
+    for (uint64_t i = 2; i < here; ++i) put(found + i);
+    found += here;
+  }
+  return found;
+}
+
+uint64_t find_changed_cells_on(int64_t cell, const std::byte* old, const std::byte* updated, uint64_t count,
+                               uint64_t first, uint32_t* positions, std::byte* values) {
+  switch (cell) {
+    case 1:
+      return find_in<uint8_t>(old, updated, count, first, positions, values);
+    case 2:
+      return find_in<uint16_t>(old, updated, count, first, positions, values);
+    case 4:
+      return find_in<uint32_t>(old, updated, count, first, positions, values);
+    default:
+      return find_in<uint64_t>(old, updated, count, first, positions, values);
+  }
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace liveweight
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace liveweight {
+
+HWY_EXPORT(find_changed_cells_on);
+
+uint64_t find_changed_cells(int64_t cell, const std::byte* old, const std::byte* updated, uint64_t count,
+                            uint64_t first, uint32_t* positions, std::byte* values) {
+  return HWY_DYNAMIC_DISPATCH(find_changed_cells_on)(cell, old, updated, count, first, positions, values);
+}
+
+}  // namespace liveweight
+#endif
