@@ -14,7 +14,8 @@ PROPERTIES = ["WarmEqualsCold.WhateverTheSchemeTheModeTheOrderAndThePieces",
               "Faults.MixedWithRollbacksAndReloadsKeepTheVersionsInOrder", "DeltaUpdate.EqualsAColdLoadWhateverCameBefore",
               "DeltaUpdate.EqualsAColdLoadWithTheModelCutAmongRanks",
               "Seams.ThatFailLeaveTheModelAsItWasAndTheNextGoodUpdateWorks",
-              "Allocations.ThatFailLeaveTheModelAsItWasAndTheNextGoodUpdateWorks"]
+              "Allocations.ThatFailLeaveTheModelAsItWasAndTheNextGoodUpdateWorks",
+              "MirrorsThatFail.LeaveDeltasRightOrRefusedWhateverCameBefore"]
 CHUNK = 50
 
 

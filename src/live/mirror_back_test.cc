@@ -45,7 +45,9 @@ class MirrorBack : public ::testing::Test {
   // Refused for want of a mirror, or right.
   void expect_right_or_refused(const Weights& now, const Weights& next) {
     const auto report = put_changes(*live_, now, next);
-    if (!report) EXPECT_EQ(report.error().code, ErrorCode::kFailedState) << report.error().message;
+    if (!report) {
+      EXPECT_EQ(report.error().code, ErrorCode::kFailedState) << report.error().message;
+    }
     expect_at(report ? next : now);
   }
 

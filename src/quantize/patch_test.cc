@@ -196,8 +196,11 @@ TEST(ElementPatcher, DoesNotDoubtUnitsThatARankHoldsNothingOf) {
     const Scheme scheme = parse_scheme(name).value();
     const Matrix old = row_with_peaks(DType::kBF16);
     Matrix updated = old;
-    for (int64_t i = 0; i < 128; ++i) store_high_precision(DType::kBF16, updated.data.data(), i, 9.0f);
-    Slot slot(scheme, DType::kBF16, {1, 100, 128, old.cols, {{0, 1, 0, 0}}});
+    const bool group = scheme.granularity == Granularity::kGroup;
+    for (int64_t i = 0; i < 256; ++i) {
+      if (i < 128 || (group && i >= 160)) store_high_precision(DType::kBF16, updated.data.data(), i, 9.0f);
+    }
+    Slot slot(scheme, DType::kBF16, {1, 32, 128, old.cols, {{0, 1, 0, 0}}});
     ASSERT_FALSE(quantize_box(box_of(old), slot.region(), tensor_unit_of(old)));
     EXPECT_TRUE(patch(slot, old, updated, true).empty()) << name;
   }
