@@ -62,15 +62,21 @@ TEST(PlanCut, SharesEveryElementOfAMatrixOutAmongTheRanks) {
         const auto cut = cut_parameter(parameter, {size, rank});
         ASSERT_TRUE(cut) << cut.error().message;
         expect_segments_fill_the_matrix(*cut, members);
-        if (size == 1) EXPECT_EQ(cut->rows, parameter.rows);
+        if (size == 1) {
+          EXPECT_EQ(cut->rows, parameter.rows);
+        }
         for (Kept& member : kept) member.add(*cut);
       }
       for (const Kept& member : kept) {
         // Heads of keys that are fewer than the ranks are kept by several, and what is not cut by all.
         const int64_t times = member.times.at(0);
         EXPECT_GE(times, 1);
-        if (parameter.cut == Cut::kReplicated) EXPECT_EQ(times, size);
-        if (parameter.cut == Cut::kCols) EXPECT_EQ(times, 1);
+        if (parameter.cut == Cut::kReplicated) {
+          EXPECT_EQ(times, size);
+        }
+        if (parameter.cut == Cut::kCols) {
+          EXPECT_EQ(times, 1);
+        }
         for (const int64_t other : member.times) ASSERT_EQ(other, times) << "member " << member.member;
       }
     }

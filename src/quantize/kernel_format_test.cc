@@ -15,7 +15,9 @@ TEST(KernelFormat, PartsFollowOneAnotherEachFromAMultipleOf64Bytes) {
       const KernelFormat format = make_kernel_format(parse_scheme(name).value(), dtype,
                                                      {matrices, cols, 0, cols, {{0, 7, 0, 0}, {7, 4, 0, 0}}});
       EXPECT_EQ(format.data.rows, 11);
-      if (format.scheme.element == Element::kInt4) EXPECT_EQ(format.data.row_bytes % 4, 0) << name;
+      if (format.scheme.element == Element::kInt4) {
+        EXPECT_EQ(format.data.row_bytes % 4, 0) << name;
+      }
       uint64_t end = 0;
       for (const Part* part : {&format.data, &format.scale, &format.zero_point}) {
         if (part->bytes == 0) continue;
