@@ -4,6 +4,7 @@
 
 #include <optional>
 
+#include "base/guarded.h"
 #include "checkpoint/mirror_files.h"
 #include "checkpoint/part_sums.h"
 
@@ -178,8 +179,11 @@ struct Mirror::State {
   }
 
   // This state is what the log says: it need not be read again until somebody else writes it. Whatever fails
-  // before it came to that leaves it to be read again.
-  void note_log() { log_identity = identity_of_log(files->log(), log_bytes); }
+  // before it came to that leaves it to be read again, want of memory for this too.
+  void note_log() noexcept {
+    log_identity =
+        guarded([&]() -> Result<uint64_t> { return identity_of_log(files->log(), log_bytes); }).value_or(0);
+  }
 
   template <typename Append>
   Status append(const Append& record, const MirrorChange& change) {

@@ -9,6 +9,7 @@
 #include <cstring>
 #include <memory>
 
+#include "base/guarded.h"
 #include "base/hash.h"
 #include "checkpoint/write.h"
 
@@ -142,12 +143,14 @@ bool read_record(RecordType type, Reader& reader, MirrorLogContent& content) {
 Result<uint64_t> append(const std::filesystem::path& path, uint64_t at, const Bytes& record) {
   LW_ASSIGN(const FileDescriptor file, open_regular_file(path, O_WRONLY));
   if (ftruncate(file.get(), static_cast<off_t>(at)) != 0) return io_error(path, "cut");
-  Status written = write_file(file, path, std::as_bytes(std::span(record)), at, Step::kMirrorWrite);
-  if (written) written = sync_file(file, path);
+  const Status written = guarded([&]() -> Status {
+    LW_TRY(write_file(file, path, std::as_bytes(std::span(record)), at, Step::kMirrorWrite));
+    return sync_file(file, path);
+  });
   if (written) return at + record.size();
   // What was not promised must not be found there later.
   if (ftruncate(file.get(), static_cast<off_t>(at)) != 0) return io_error(path, "cut");
-  return tl::unexpected(std::move(written).error());
+  return tl::unexpected(written.error());
 }
 
 }  // namespace

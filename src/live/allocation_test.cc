@@ -131,5 +131,37 @@ TEST_F(Allocations, ThatFailLeaveTheModelAsItWasAndTheNextGoodUpdateWorks) {
   EXPECT_GT(failed_, static_cast<int>(rounds)) << "most of the allocations asked for are not there";
 }
 
+// Between the mirror's note of an update and the commit, too: what the mirror has noted the model knows of.
+class EachAllocation : public ::testing::TestWithParam<bool> {};
+
+TEST_P(EachAllocation, OfADeltaMayFailAndTheNextTryWorks) {
+  const bool once = GetParam();
+  Random random(1);
+  Fleet fleet(random, 1, 1, true);
+  LiveModel& live = *fleet.live[0];
+  ASSERT_TRUE(put_all(live, fleet.current));
+  fleet.attach();
+  constexpr int64_t kMoreThanThereAre = 600;
+  int failed = 0;
+  for (int64_t at = 0; at < kMoreThanThereAre && !HasFailure(); ++at) {
+    const Weights next = changed(random, fleet.current);
+    const auto deltas = deltas_between(fleet.current, next);
+    const auto work = [&] { return commit_deltas(live, deltas); };
+    if (!works_without_memory(work, at, once)) {
+      ++failed;
+      const auto status = work();
+      ASSERT_TRUE(status) << "allocation " << at << ": " << status.error().message;
+    }
+    fleet.current = next;
+    ASSERT_TRUE(live.catch_up());
+    fleet.expect_cold(fmt::format("allocation {}", at));
+    fleet.expect_mirrored(*fleet.mirrors[0]);
+  }
+  EXPECT_GT(failed, 100);
+}
+
+INSTANTIATE_TEST_SUITE_P(Memory, EachAllocation, ::testing::Bool(),
+                         [](const auto& info) { return info.param ? "ThatOne" : "AllFromItOn"; });
+
 }  // namespace
 }  // namespace liveweight::testing
