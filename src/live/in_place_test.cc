@@ -84,5 +84,19 @@ TEST(InPlaceTest, ThereIsNoVersionToGoBackTo) {
   EXPECT_EQ(model->version().number, 2u);
 }
 
+TEST(InPlaceTest, ADigestThatIsExpectedCannotBeProvedAndIsRefusedBeforeTheModelIsTouched) {
+  const Float16Sample first(0.5f, -0.5f), second(0.25f, -0.5f);
+  LoadOptions options;
+  options.mode = CommitMode::kInPlace;
+  const auto model = load_model(open_model_directory(first.directory()).value(), options).value();
+  const Digest before = digest_of(*model)->model;
+  UpdateOptions update;
+  update.expected_digest = before;
+  const auto report = reload(*model, Checkpoint::open(second.directory()).value(), {}, update);
+  ASSERT_FALSE(report);
+  EXPECT_EQ(report.error().code, ErrorCode::kUnsupported);
+  EXPECT_EQ(digest_of(*model)->model, before);
+}
+
 }  // namespace
 }  // namespace liveweight
