@@ -2,6 +2,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <numeric>
+
 #include "live/delta_fixture.h"
 
 namespace liveweight::testing {
@@ -75,6 +77,65 @@ TEST_F(DeltaRefusal, NamesAValueThatIsNotFinite) {
   start("fp8_per_channel");
   expect_refused(put({1}, {INFINITY}), ErrorCode::kNonFinite, "expected finite values, got inf at [0, 1]");
   expect_refused(put({1}, {NAN}), ErrorCode::kNonFinite, "nan at [0, 1]");
+}
+
+TEST_F(DeltaRefusal, NamesATensorOfAnotherDtypeShapeOrNumberOfValues) {
+  start("int8_per_channel");
+  const Weights::Entry& entry = weights_.tensors.at(kName);
+  const DType other = entry.dtype == DType::kF16 ? DType::kBF16 : DType::kF16;
+  Shape shape = entry.shape;
+  std::swap(shape[0], shape[1]);
+  shape.push_back(1);
+  const std::vector<std::byte> two(static_cast<size_t>(2 * bits_of(entry.dtype) / 8));
+  const std::vector<uint32_t> one = {1};
+  const auto put_one = [&](DType dtype, const Shape& of, size_t elements) -> Result<UpdateReport> {
+    const std::span<const std::byte> values(two.data(), elements * two.size() / 2);
+    return commit_deltas(*live_, {{kName, dtype, of, one, values, nullptr}});
+  };
+  expect_refused(put_one(other, entry.shape, 1), ErrorCode::kWrongDtype,
+                 "down_proj.weight: expected changes of");
+  expect_refused(put_one(entry.dtype, shape, 1), ErrorCode::kWrongShape,
+                 "down_proj.weight: expected changes of shape");
+  expect_refused(put_one(entry.dtype, entry.shape, 2), ErrorCode::kWrongShape, "of values for 1 positions");
+  expect_refused(put_one(entry.dtype, entry.shape, 0), ErrorCode::kWrongShape, "of values for 1 positions");
+}
+
+// Each job checks 65,536 positions.
+TEST(DeltaRefusals, APositionOutOfOrderIsFoundWhereOneJobEndsAndTheNextBegins) {
+  Random random(1);
+  const RandomModel model(
+      R"({"architectures": ["LlamaForCausalLM"], "hidden_size": 264, "intermediate_size": 264,
+          "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 8,
+          "vocab_size": 32, "tie_word_embeddings": true, "torch_dtype": "bfloat16"})");
+  const auto live = make_model(model, model.weights(random).catalog(), {}).value();
+  ASSERT_TRUE(put_all(*live, model.weights(random)));
+  std::vector<uint32_t> positions((size_t{1} << 16) + 2);
+  std::iota(positions.begin(), positions.end(), 0);
+  const std::vector<std::byte> zeros(2 * positions.size());
+  const auto put = [&] {
+    return commit_deltas(*live, {{kName, DType::kBF16, {264, 264}, positions, zeros, nullptr}});
+  };
+  ASSERT_TRUE(put());
+  positions[(1 << 16) - 1] = 1 << 16;
+  EXPECT_EQ(put().error().code, ErrorCode::kDuplicateTensor);
+  positions[(1 << 16) - 1] = (1 << 16) + 7;
+  EXPECT_EQ(put().error().code, ErrorCode::kInvalidArgument);
+}
+
+TEST_F(DeltaRefusal, OfOneThatComesAfterTheUpdateIsPreparedSaysSo) {
+  start("none");
+  UpdateOptions options;
+  options.deltas = true;
+  auto update = live_->begin_update(options);
+  ASSERT_TRUE(update);
+  Weights next = weights_;
+  next.set(kName, 1, 0.5f);
+  const TensorDelta late = compare_tensors(kName, weights_.view(kName), next.view(kName)).value();
+  ASSERT_TRUE(update->prepare());
+  const Status status = update->put_delta(late);
+  ASSERT_FALSE(status);
+  EXPECT_EQ(status.error().code, ErrorCode::kFailedState);
+  EXPECT_THAT(status.error().message, HasSubstr(kName));
 }
 
 TEST_F(DeltaRefusal, SaysThatTheMirrorIsMissingOnlyWhereItIsNeeded) {

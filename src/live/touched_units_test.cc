@@ -76,5 +76,20 @@ TEST(TouchedUnits, AreThoseOfWhichARankKeepsAnElementAndOneChanged) {
   });
 }
 
+TEST(TouchedUnits, OfADeltaWithoutChangesAreNone) {
+  Random random(1);
+  for (const char* scheme : {"int8_per_tensor", "int8_per_channel"}) {
+    const RandomModel model(random);
+    PlanOptions options;
+    options.quantization = QuantizationConfig::uniform(parse_scheme(scheme).value());
+    const Weights weights = model.weights(random);
+    const auto plan = Plan::compile(model.description(), weights.catalog(), options).value();
+    std::vector<TensorDelta> deltas;
+    for (const auto& [name, entry] : weights.tensors)
+      deltas.push_back({name, entry.dtype, entry.shape, {}, {}, {}});
+    EXPECT_EQ(touched_units(plan->implementation(), deltas), 0u) << scheme;
+  }
+}
+
 }  // namespace
 }  // namespace liveweight::testing

@@ -1,0 +1,131 @@
+// Delta directories into a live model: what must fit, and what is refused.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "live/delta_fixture.h"
+#include "liveweight/load.h"
+
+namespace liveweight::testing {
+namespace {
+
+using ::testing::HasSubstr;
+
+constexpr const char* kUp = "model.layers.0.mlp.up_proj.weight";      // [24, 16]
+constexpr const char* kGate = "model.layers.0.mlp.gate_proj.weight";  // fused with it
+constexpr const char* kIgnored = "model.layers.0.self_attn.rotary_emb.inv_freq";
+
+class DeltaLoad : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    options_.quantization = QuantizationConfig::uniform(parse_scheme("int8_per_channel").value());
+    live_ = make_model(model_, now_.catalog(), options_).value();
+    ASSERT_TRUE(put_all(*live_, now_));
+    mirror_ = Mirror::open(mirror_path()).value();
+    ASSERT_TRUE(mirror_->replace(write_checkpoint(folder_.path(), now_), same_name, "0"));
+    ASSERT_TRUE(live_->attach_mirror(mirror_));
+    next_ = now_;
+    next_.set(kUp, 20, 3.0f);
+  }
+
+  std::filesystem::path mirror_path() const { return folder_.path() / "mirror"; }
+
+  // A delta from `old` to `next_`, and more in it.
+  DeltaDirectory delta(DeltaEncoding encoding, const Weights& old, const Weights& more = {}) {
+    DeltaWriteOptions options;  // from version 0 to version 1
+    options.encoding = encoding;
+    const auto path = folder_.path() / "delta";
+    auto writer = DeltaWriter::create(path, options).value();
+    for (const auto& [name, entry] : old.tensors) {
+      EXPECT_TRUE(writer.add(name, old.view(name), next_.view(name)));
+    }
+    for (const auto& [name, entry] : more.tensors) {
+      const std::vector<std::byte> zeros(entry.bytes.size());
+      EXPECT_TRUE(writer.add(name, {entry.dtype, entry.shape, zeros.data(), zeros.size()}, more.view(name)));
+    }
+    EXPECT_TRUE(writer.finish());
+    return DeltaDirectory::open(path).value();
+  }
+
+  void expect_refused(const Result<DeltaReport>& report, ErrorCode code, const std::string& text) {
+    ASSERT_FALSE(report);
+    EXPECT_EQ(report.error().code, code) << report.error().message;
+    EXPECT_THAT(report.error().message, HasSubstr(text));
+    EXPECT_EQ(digest_of(*live_)->model, cold_digest(model_, now_, options_));
+    EXPECT_EQ(live_->version().number, 1u);
+  }
+
+  Random random_{3};
+  const RandomModel model_{
+      R"({"architectures": ["LlamaForCausalLM"], "hidden_size": 16, "intermediate_size": 24,
+          "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 8,
+          "vocab_size": 32, "tie_word_embeddings": true, "torch_dtype": "bfloat16"})"};
+  const Weights now_ = model_.weights(random_);
+  Weights next_;
+  PlanOptions options_;
+  const TemporaryFolder folder_ = TemporaryFolder::make("liveweight-test").value();
+  std::unique_ptr<LiveModel> live_;
+  std::shared_ptr<Mirror> mirror_;
+};
+
+TEST_F(DeltaLoad, OfAnotherBaseVersionIsRefused) {
+  expect_refused(reload_delta(*live_, delta(DeltaEncoding::kIndices, now_), "5"), ErrorCode::kStaleVersion,
+                 "it applies on version 0, but the model is at 5");
+}
+
+TEST_F(DeltaLoad, LabelsTheModelWithTheDeltasVersionUnlessTheCallerHasALabel) {
+  const DeltaDirectory directory = delta(DeltaEncoding::kIndices, now_);
+  ASSERT_TRUE(reload_delta(*live_, directory, "0"));
+  EXPECT_EQ(live_->version().label, "1");
+  EXPECT_EQ(mirror_->version(), "1");
+  EXPECT_EQ(digest_of(*live_)->model, cold_digest(model_, next_, options_));
+  UpdateOptions mine;
+  mine.label = "mine";
+  ASSERT_TRUE(reload_delta(*live_, directory, "", {}, mine));
+  EXPECT_EQ(live_->version().label, "mine");
+}
+
+TEST_F(DeltaLoad, WhoseResultHasAnotherChecksumIsRefused) {
+  for (const DeltaEncoding encoding : {DeltaEncoding::kXor, DeltaEncoding::kOverwrite}) {
+    Weights other = now_;
+    other.set(kUp, 21, 0.75f);  // the delta does not bring it, as both of its sides have it
+    next_.set(kUp, 21, 0.75f);
+    expect_refused(reload_delta(*live_, delta(encoding, other), "0"), ErrorCode::kDigestMismatch, kUp);
+    std::filesystem::remove_all(folder_.path() / "delta");
+  }
+}
+
+TEST_F(DeltaLoad, PassesOverTensorsThatNoRuntimeLoads) {
+  Weights more;
+  more.tensors[kIgnored] = {DType::kF32, {4}, std::vector<std::byte>(16, std::byte{63})};
+  const auto report = reload_delta(*live_, delta(DeltaEncoding::kIndices, now_, more), "0");
+  ASSERT_TRUE(report) << report.error().message;
+  EXPECT_EQ(report->update.tensors, 1);
+  EXPECT_EQ(digest_of(*live_)->model, cold_digest(model_, next_, options_));
+}
+
+TEST_F(DeltaLoad, OfATensorThatTheModelHasNotIsRefused) {
+  Weights more;
+  more.tensors["model.other.weight"] = {DType::kF32, {4}, std::vector<std::byte>(16, std::byte{63})};
+  expect_refused(reload_delta(*live_, delta(DeltaEncoding::kIndices, now_, more), "0"),
+                 ErrorCode::kUnknownTensor, "model.other.weight");
+}
+
+TEST_F(DeltaLoad, BringsAllThatItNamesBesideTheScopeOfTheCaller) {
+  next_.set(kGate, 20, 4.0f);
+  UpdateOptions options;
+  options.scope = {kUp};
+  const auto report = reload_delta(*live_, delta(DeltaEncoding::kIndices, now_), "0", {}, options);
+  ASSERT_TRUE(report) << report.error().message;
+  EXPECT_EQ(digest_of(*live_)->model, cold_digest(model_, next_, options_));
+}
+
+TEST_F(DeltaLoad, OfDifferencesIsNotPutTwiceOntoTheMirrorsValues) {
+  const auto other = Mirror::open(mirror_path()).value();
+  ASSERT_TRUE(other->record(deltas_between(now_, next_), "1", other->sequence()));
+  ASSERT_TRUE(other->settle());
+  expect_refused(reload_delta(*live_, delta(DeltaEncoding::kXor, now_), "0"), ErrorCode::kFailedState,
+                 "the mirror holds this version already");
+}
+
+}  // namespace
+}  // namespace liveweight::testing

@@ -1,0 +1,96 @@
+// The parts of a delta's way into a model, each alone.
+#include <gtest/gtest.h>
+
+#include <array>
+#include <memory>
+
+#include "live/delta_checks.h"
+#include "live/delta_split.h"
+#include "live/slot_lag.h"
+
+namespace liveweight {
+namespace {
+
+std::vector<uint32_t> every_element(int64_t count) {
+  std::vector<uint32_t> positions(static_cast<size_t>(count));
+  for (size_t i = 0; i < positions.size(); ++i) positions[i] = static_cast<uint32_t>(i);
+  return positions;
+}
+
+Source one_source() {
+  Source source;
+  source.name = std::string("w");
+  source.dtype = DType::kF32;
+  source.shape = {2, 4};
+  source.rows = 2;
+  source.cols = 4;
+  return source;
+}
+
+TEST(DeltaParts, OfOneChangeAreTheWholeTileOfItsRow) {
+  const std::vector<uint32_t> positions = {5 * 16 + 3};
+  const auto parts = split_rows(positions, 24, 16, 4);
+  ASSERT_EQ(parts.size(), 1u);
+  EXPECT_EQ(parts[0].row, 4);
+  EXPECT_EQ(parts[0].rows, 4);
+}
+
+TEST(DeltaParts, OfManyChangesBeginAndEndBetweenTiles) {
+  constexpr int64_t kRows = 5000, kCols = 16, kTile = 128;
+  const auto positions = every_element(kRows * kCols);
+  const auto parts = split_rows(positions, kRows, kCols, kTile);
+  ASSERT_GT(parts.size(), 3u);
+  int64_t row = 0;
+  for (const DeltaRows& part : parts) {
+    EXPECT_EQ(part.row, row);
+    EXPECT_EQ(part.row % kTile, 0);
+    EXPECT_EQ(part.begin, static_cast<size_t>(row * kCols));
+    row += part.rows;
+    EXPECT_EQ(part.end, static_cast<size_t>(row * kCols));
+  }
+  EXPECT_EQ(row, kRows);
+}
+
+TEST(DeltaParts, KeepTheirValuesWhereElementsMayBeRead) {
+  const auto memory = std::make_shared<std::array<std::byte, 64>>();
+  for (size_t i = 0; i < memory->size(); ++i) (*memory)[i] = static_cast<std::byte>(i);
+  const std::vector<uint32_t> positions = {1, 6};
+  for (const size_t offset : {1, 2, 3}) {
+    const std::span<const std::byte> values(memory->data() + offset, 8);
+    const TensorDelta kept = owned({"w", DType::kF32, {2, 4}, positions, values, memory}, one_source());
+    EXPECT_EQ(reinterpret_cast<uintptr_t>(kept.values.data()) % sizeof(float), 0u);
+    EXPECT_TRUE(std::equal(kept.values.begin(), kept.values.end(), values.begin(), values.end()));
+    EXPECT_TRUE(std::equal(kept.positions.begin(), kept.positions.end(), positions.begin()));
+  }
+}
+
+TEST(DeltaParts, WithoutAnOwnerAreCopied) {
+  const std::vector<uint32_t> positions = {1, 6};
+  const std::vector<float> values = {1, 2};
+  const TensorDelta kept =
+      owned({"w", DType::kF32, {2, 4}, positions, std::as_bytes(std::span(values)), nullptr}, one_source());
+  EXPECT_TRUE(kept.owner);
+  EXPECT_NE(kept.positions.data(), positions.data());
+  EXPECT_NE(kept.values.data(), std::as_bytes(std::span(values)).data());
+}
+
+TEST(DeltaParts, TakeTheNameOfTheTensorInTheModel) {
+  EXPECT_EQ(owned({"another", DType::kF32, {2, 4}, {}, {}, nullptr}, one_source()).name, "w");
+}
+
+TEST(SlotLag, IsNoneOnlyWhereNothingMayDiffer) {
+  SlotLag lag;
+  EXPECT_FALSE(lag.none());
+  lag.clear();
+  EXPECT_TRUE(lag.none());
+  lag.units.push_back({});
+  EXPECT_FALSE(lag.none());
+  lag.clear();
+  lag.changes.push_back({});
+  EXPECT_FALSE(lag.none());
+  lag.forget();
+  EXPECT_FALSE(lag.none());
+}
+
+}  // namespace
+}  // namespace liveweight
