@@ -83,5 +83,28 @@ TEST(TorchaoConfigTest, modules_by_name_win_over_the_default) {
   EXPECT_EQ(scheme_text(config, true, "model.c_proj"), "none");
 }
 
+TEST(TorchaoConfigTest, fp8_by_block_is_of_blocks_of_128_and_not_of_rows) {
+  const char* by_block = R"({"granularity": [{"_type": "PerBlock", "_data": {"block_size": [1, 128]}},
+                                             {"_type": "PerBlock", "_data": {"block_size": [128, 128]}}]})";
+  const auto config = QuantizationConfig::parse(config_of("Float8WeightOnlyConfig", by_block), true);
+  const Scheme scheme = config.value().scheme_for("model.x_proj", ModuleKind::kLinear).value();
+  EXPECT_EQ(scheme.granularity, Granularity::kBlock);
+  EXPECT_EQ(scheme.size, 128);
+}
+
+TEST(TorchaoConfigTest, how_int4_is_packed_does_not_matter_where_weights_are_quantized_online) {
+  EXPECT_EQ(scheme_text(config_of("Int4WeightOnlyConfig", kTilePacked), false), "int4_per_group:64@torchao");
+}
+
+TEST(TorchaoConfigTest, of_the_fp8_dtypes_only_e4m3_is_read) {
+  const auto of_dtype = [](const std::string& name) {
+    const std::string data =
+        fmt::format(R"({{"weight_dtype": {{"_type": "torch.dtype", "_data": "{}"}}}})", name);
+    return scheme_text(config_of("Float8WeightOnlyConfig", data), true);
+  };
+  EXPECT_EQ(of_dtype("float8_e4m3fn"), "fp8_per_channel@torchao");
+  EXPECT_EQ(of_dtype("float8_e5m2"), to_string(ErrorCode::kUnsupported));
+}
+
 }  // namespace
 }  // namespace liveweight

@@ -75,6 +75,43 @@ TEST_P(ElementBatchOn, HasTheOraclesCodesAndMasksForEveryProfileAndDtype) {
   }
 }
 
+ElementRule rule_of(const char* scheme, DType source) {
+  return {parse_scheme(scheme).value(), source};
+}
+
+// Whether encode_elements calls all elements of units of that scale unclear, and the oracle as well.
+bool unclear(const ElementRule& rule, float scale) {
+  ElementBatch fast;
+  std::fill(std::begin(fast.scale), std::end(fast.scale), scale);
+  ElementBatch oracle = fast;
+  encode_elements(rule, fast, kElementBatch);
+  encode_elements_reference(rule, oracle, kElementBatch);
+  EXPECT_EQ(fast.unclear, oracle.unclear) << scale;
+  return fast.unclear != 0;
+}
+
+TEST_P(ElementBatchOn, FindsAScaleThatNoMagnitudeGivesUnclear) {
+  for (const char* scheme : {"fp8_per_block@nemo", "fp8_per_block@verl"}) {
+    for (const DType dtype : {DType::kBF16, DType::kF16}) {
+      const ElementRule rule = rule_of(scheme, dtype);
+      const float scale = rule.scale_of(1.5f);
+      EXPECT_FALSE(unclear(rule, scale)) << scheme;
+      EXPECT_TRUE(unclear(rule, std::nextafter(scale, INFINITY))) << scheme;
+      EXPECT_TRUE(unclear(rule, std::nextafter(scale, 0.0f))) << scheme;
+    }
+  }
+}
+
+TEST_P(ElementBatchOn, FindsScalesFromTwoToTheHundredthOnUnclear) {
+  for (const char* scheme : {"fp8_per_channel@vllm", "fp8_per_tensor@vllm", "int8_per_channel@vllm"}) {
+    for (const DType dtype : {DType::kBF16, DType::kF32}) {
+      EXPECT_FALSE(unclear(rule_of(scheme, dtype), 0x1p100f)) << scheme;
+      EXPECT_TRUE(unclear(rule_of(scheme, dtype), 0x1.02p100f)) << scheme;
+      EXPECT_TRUE(unclear(rule_of(scheme, dtype), 0x1p118f)) << scheme;
+    }
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Targets, ElementBatchOn, ::testing::ValuesIn(testing::targets()),
                          [](const auto& info) { return std::string(hwy::TargetName(info.param)); });
 GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(ElementBatchOn);
@@ -107,6 +144,23 @@ TEST(ElementBatch, TellsFromTheScaleAloneWhatTheWholeUnitTells) {
         ASSERT_TRUE(rule.may_decide(expected)) << drawn.x << " of " << drawn.largest;
       }
     }
+  }
+}
+
+// Why a factor is never taken from such a scale.
+TEST(ElementBatch, LeavesFp32UnitsToWholeUnitsWhereNeighboursShareAScaleButNotAFactor) {
+  for (const char* scheme : {"fp8_per_block@nemo", "fp8_per_block@verl"}) {
+    const ElementRule rule = rule_of(scheme, DType::kF32);
+    const auto numbers_of = [&](float largest) {
+      return make_unit_scale(rule.rule, DType::kF32, {largest, 0, 0});
+    };
+    bool shared = false;
+    for (float largest = 1; largest < 1.001f && !shared; largest = std::nextafter(largest, 2.0f)) {
+      const UnitScale one = numbers_of(largest), next = numbers_of(std::nextafter(largest, 2.0f));
+      shared = one.scale == next.scale && one.factor != next.factor;
+    }
+    EXPECT_TRUE(shared) << scheme;
+    EXPECT_FALSE(rule.from_scale) << scheme;
   }
 }
 

@@ -31,5 +31,29 @@ TEST(KernelFormat, PartsFollowOneAnotherEachFromAMultipleOf64Bytes) {
   }
 }
 
+TEST(KernelFormat, AMatrixOfOneScaleHasItForAllOfItsSegments) {
+  const Scheme scheme = parse_scheme("int8_per_tensor").value();
+  const KernelFormat format = make_stored_format(scheme, DType::kF32, std::nullopt, false,
+                                                 {1, 8, 0, 8, {{0, 7, 0, 0}, {7, 4, 0, 0}}});
+  EXPECT_EQ(format.scale.rows, 1);
+  for (const Segment& segment : format.segments) EXPECT_EQ(segment.scale_row, 0);
+}
+
+TEST(KernelFormat, AStoredScaleForEachSegmentIsARowForEach) {
+  const Scheme scheme = parse_scheme("int8_per_tensor").value();
+  const KernelFormat format =
+      make_stored_format(scheme, DType::kF32, std::nullopt, true, {1, 8, 0, 8, {{0, 7, 0, 0}, {7, 4, 0, 0}}});
+  EXPECT_EQ(format.scale.rows, 2);
+  EXPECT_EQ(format.segments[1].scale_row, 1);
+}
+
+TEST(KernelFormat, ASegmentThatBeginsInsideABlockHasAScaleForEachBlockThatItTouches) {
+  const Scheme scheme = parse_scheme("fp8_per_block").value();
+  const KernelFormat format =
+      make_kernel_format(scheme, DType::kBF16, {1, 8, 0, 8, {{0, 128, 64, 0}, {128, 2, 127, 0}}});
+  EXPECT_EQ(format.segments[1].scale_row, 2);
+  EXPECT_EQ(format.scale.rows, 4);
+}
+
 }  // namespace
 }  // namespace liveweight::testing

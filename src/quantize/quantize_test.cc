@@ -164,6 +164,52 @@ TEST_P(QuantizeTest, AFaultAnywhereInTheBoxIsFoundWhateverTheRankKeeps) {
   }
 }
 
+// Every magnitude from the largest, 2^exponent, down to a 2^-24th of it, either way.
+Matrix matrix_of_magnitudes(int exponent) {
+  Matrix matrix{DType::kBF16, 8, 1088, std::vector<std::byte>(8 * 1088 * 2)};
+  for (int i = 0; i < 8 * 1088; ++i) {
+    const float mantissa = 1 + static_cast<float>(i * 37 % 128) / 128;
+    const float x = std::ldexp(i % 2 ? mantissa : -mantissa, exponent - 1 - i % 25);
+    store_high_precision(DType::kBF16, matrix.data.data(), i, x);
+  }
+  return matrix;
+}
+
+TEST_P(QuantizeTest, Fp8OfTinyAndOfHugeScalesIsTheOraclesToo) {
+  for (const std::string& name : kSchemes) {
+    const Scheme scheme = parse_scheme(name).value();
+    if (scheme.element != Element::kE4M3) continue;
+    for (const int exponent : {-124, -119, -116, 115, 127}) {
+      const Matrix matrix = matrix_of_magnitudes(exponent);
+      expect_equal(matrix, scheme, {1, matrix.cols, 0, matrix.cols, {{0, matrix.rows, 0, 0}}});
+    }
+  }
+}
+
+// Four blocks of ones, the right two of 64 columns, but for the very last element, which is an 8.
+Matrix four_blocks() {
+  constexpr int64_t kRows = 256, kCols = 192;
+  Matrix matrix{DType::kBF16, kRows, kCols, std::vector<std::byte>(kRows * kCols * 2)};
+  for (int64_t i = 0; i < kRows * kCols; ++i) store_high_precision(DType::kBF16, matrix.data.data(), i, 1);
+  store_high_precision(DType::kBF16, matrix.data.data(), kRows * kCols - 1, 8);
+  return matrix;
+}
+
+TEST_P(QuantizeTest, TheLastElementCountsInBlocksThatAnEdgeCutsAndInNoOther) {
+  const Matrix matrix = four_blocks();
+  const KernelFormat format = make_kernel_format(parse_scheme("fp8_per_block@nemo").value(), DType::kBF16,
+                                                 {1, 192, 0, 192, {{0, 256, 0, 0}}});
+  for (const auto function : {quantize_box, quantize_box_reference}) {
+    const Result result = run(function, matrix, format, {8, 8});
+    float scales[4];
+    std::memcpy(scales, result.slot.data() + format.scale.offset, sizeof scales);
+    EXPECT_EQ(scales[0], 1 / 448.0f);
+    EXPECT_EQ(scales[1], 8 / 448.0f);
+    EXPECT_EQ(scales[2], 1 / 448.0f);
+    EXPECT_EQ(scales[3], 8 / 448.0f);
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Targets, QuantizeTest, ::testing::ValuesIn(targets()),
                          [](const auto& info) { return std::string(hwy::TargetName(info.param)); });
 GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(QuantizeTest);
