@@ -192,5 +192,29 @@ TEST_F(ExportRefusalTest, ABrokenOfflineCheckpointIsRefusedByTheTensorsName) {
   }
 }
 
+TEST_F(ExportRefusalTest, InPlaceABrokenOfflineCheckpointIsRefusedBeforeTheModelIsTouched) {
+  const auto out = fresh();
+  ASSERT_TRUE(export_to(models() / "tiny/llama", out,
+                        {scheme("int8_per_channel"), {}, ExportFormat::kCompressedTensors}));
+  const ModelDirectory opened = open_model_directory(out).value();
+  LoadOptions options;
+  options.quantization = opened.quantization;
+  options.mode = CommitMode::kInPlace;
+  const auto model = load_model(opened, options).value();
+  const Digest before = digest_of(*model)->model;
+  const auto broken = fresh("broken");
+  std::filesystem::copy(out, broken);
+  rewrite(broken, [](Tensors& tensors) {
+    auto& scale = tensors.at("model.layers.1.self_attn.q_proj.weight_scale").second;
+    std::fill(scale.begin(), scale.end(), std::byte{0xff});
+  });
+  const auto report = reload(*model, Checkpoint::open(broken).value());
+  ASSERT_FALSE(report);
+  EXPECT_EQ(report.error().code, ErrorCode::kNonFinite) << report.error().message;
+  const auto after = digest_of(*model);
+  ASSERT_TRUE(after) << after.error().message;
+  EXPECT_EQ(after->model, before);
+}
+
 }  // namespace
 }  // namespace liveweight

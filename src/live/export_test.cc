@@ -238,5 +238,18 @@ TEST_F(ExportTest, SchemesThatDifferByModuleRoundTrip) {
   EXPECT_EQ(fp8.error().code, ErrorCode::kUnsupported);
 }
 
+TEST_F(ExportTest, LicensesAndNoticesAreCopied) {
+  const auto source = fresh("source"), out = fresh();
+  std::filesystem::copy(models() / "tiny/llama", source);
+  for (const char* name : {"LICENSE", "LICENSE-MIT", "NOTICE", "weights.bin"}) {
+    ASSERT_TRUE(write_text_file(source / name, name));
+  }
+  ASSERT_TRUE(export_to(source, out, {scheme("int8_per_channel"), {}, std::nullopt}));
+  for (const char* name : {"LICENSE", "LICENSE-MIT", "NOTICE"}) {
+    EXPECT_EQ(read_text_file(out / name).value_or(""), name);
+  }
+  EXPECT_FALSE(std::filesystem::exists(out / "weights.bin"));
+}
+
 }  // namespace
 }  // namespace liveweight
