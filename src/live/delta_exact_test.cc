@@ -230,6 +230,26 @@ TEST_F(DeltaExact, AMirrorThatHoldsTheOtherNameOfATieOnlyFollows) {
   expect_holds(*mirror_, held);
 }
 
+TEST_F(DeltaExact, AMirrorThatHoldsTheOtherNameOfATieOnlyFollowsAWholeTensor) {
+  start("none", config_of(16, 24));
+  Weights held = now_;
+  held.tensors[kHead] = held.tensors.at(kEmbed);
+  held.tensors.erase(kEmbed);
+  load(held);
+  now_ = with(kEmbed, {{5, 7.0f}});
+  held.set(kHead, 5, 7.0f);
+  UpdateOptions options;
+  options.scope = {kEmbed};
+  auto update = live_[0]->begin_update(options).value();
+  ASSERT_TRUE(update.put(kEmbed, now_.view(kEmbed)));
+  const auto report = update.commit();
+  ASSERT_TRUE(report) << report.error().message;
+  EXPECT_TRUE(report->in_mirror);
+  expect_cold();
+  ASSERT_TRUE(mirror_->settle());
+  expect_holds(*mirror_, held);
+}
+
 // So that a version without a name is not taken for any other one.
 TEST_F(DeltaExact, AMirrorThatMovedOnToAVersionWithoutANameIsRefused) {
   start("int8_per_channel", config_of(16, 24));
