@@ -8,7 +8,7 @@
 namespace liveweight::testing {
 namespace {
 
-const std::string kUp = "model.layers.0.mlp.up_proj.weight";      // [cols of down, 16]
+const std::string kUp = "model.layers.0.mlp.up_proj.weight";      // [intermediate, 16]
 const std::string kDown = "model.layers.0.mlp.down_proj.weight";  // [16, intermediate]
 
 class StagingPieces : public ::testing::Test {
@@ -80,6 +80,19 @@ TEST_F(StagingPieces, GroupsThatShareAByteOfARankThatBeginsAtAnOddColumnComeApar
     if (backwards) std::reverse(columns.begin(), columns.end());
     expect_same_as_whole(kDown, columns);
   }
+}
+
+TEST_F(StagingPieces, GroupsThatShareAByteAreOneUnitSinceThreadsMayWriteThem) {
+  const auto unit_columns = [&](const std::string& name) {
+    const Plan::Implementation& plan = live_->plan().implementation();
+    return plan.sources[plan.find_source(name)].targets[0].tile_cols;
+  };
+  start("int4_per_group:7", 24);
+  EXPECT_EQ(unit_columns(kUp), 16);
+  start("int4_per_group:4", 18, CommitMode::kFlip, {2, 1});
+  EXPECT_EQ(unit_columns(kDown), 18) << "this rank begins at column 9";
+  start("int4_per_group:4", 24, CommitMode::kFlip, {2, 1});
+  EXPECT_EQ(unit_columns(kDown), 4) << "at column 12";
 }
 
 TEST_F(StagingPieces, AMatrixWithOneScaleWaitsForItsLastElement) {
