@@ -16,13 +16,12 @@ class ElementPlaces {
   ElementPlaces(const SlotRegion& region, int64_t source_cols);
 
   struct Place {
+    uint32_t source_col = 0;
     bool keeps = false;  // whether the region keeps the element
     uint8_t shift = 0;   // of its code in the first byte
     uint64_t code = 0;   // that byte's offset in the slot
     uint64_t scale = 0;  // offset of its unit's scale; of the nearest unit that is kept where none of it is
   };
-
-  uint32_t column_of(uint32_t position) const { return position - row_of_.divide(position) * cols_; }
 
   Place operator()(uint32_t position) const {
     const uint32_t source_row = row_of_.divide(position), source_col = position - source_row * cols_;
@@ -30,6 +29,7 @@ class ElementPlaces {
     const uint32_t kept_col = std::clamp(source_col, first_col_, last_col_);
     const uint64_t bit = uint64_t{kept_col - first_col_} * code_bits_;
     Place place;
+    place.source_col = source_col;
     place.keeps = static_cast<uint64_t>(row) < rows_ && source_col == kept_col;
     place.shift = static_cast<uint8_t>(bit % 8);
     place.code = codes_ + static_cast<uint64_t>(kept_row) * code_row_bytes_ + bit / 8;

@@ -108,14 +108,12 @@ void ElementPatcher::locate(const ElementChanges& changes, const ElementPlaces& 
                             Batch& batch) const {
   const auto begin = static_cast<uint32_t>(unit_cols_.begin);
   const auto cols = static_cast<uint32_t>(unit_cols_.end) - begin;
-  const bool whole_rows = unit_cols_.end - unit_cols_.begin == changes.cols;
   int64_t count = 0;
   uint64_t kept = 0;
   size_t i = next;
   for (; i < changes.positions.size() && count < kElementBatch; ++i) {
-    const uint32_t position = changes.positions[i];
-    if (!whole_rows && places.column_of(position) - begin >= cols) continue;
-    const ElementPlaces::Place place = places(position);
+    const ElementPlaces::Place place = places(changes.positions[i]);
+    if (place.source_col - begin >= cols) continue;
     batch.index[count] = static_cast<uint32_t>(i);
     batch.scale[count] = region_.slot + place.scale;
     batch.code[count] = place.keeps ? region_.slot + place.code : &batch.nowhere;
