@@ -94,6 +94,21 @@ class DeltaExact : public ::testing::Test {
   // As tensors of their own in checkpoint and mirror.
   void hold_both_names_of_the_tie() { now_.tensors[kHead] = now_.tensors.at(kEmbed); }
 
+  // In the mirror, whose tensors are returned.
+  Weights load_with_the_tie_under_its_other_name() {
+    Weights held = now_;
+    held.tensors[kHead] = held.tensors.at(kEmbed);
+    held.tensors.erase(kEmbed);
+    load(held);
+    return held;
+  }
+
+  // Once the mirror has put in what is still pending.
+  void expect_mirrored(const Weights& weights) {
+    ASSERT_TRUE(mirror_->settle());
+    expect_holds(*mirror_, weights);
+  }
+
   Random random_{3};
   std::optional<RandomModel> model_;
   Weights now_;
@@ -213,29 +228,21 @@ TEST_F(DeltaExact, ADeltaUnderOneNameOfATieReachesBothInTheMirror) {
     now_ = with(kEmbed, {{5, 7.0f}});
     hold_both_names_of_the_tie();
     expect_cold();
-    ASSERT_TRUE(mirror_->settle());
-    expect_holds(*mirror_, now_);
+    expect_mirrored(now_);
   }
 }
 
 TEST_F(DeltaExact, AMirrorThatHoldsTheOtherNameOfATieOnlyFollows) {
   start("none", config_of(16, 24));
-  Weights held = now_;
-  held.tensors[kHead] = held.tensors.at(kEmbed);
-  held.tensors.erase(kEmbed);
-  load(held);
+  Weights held = load_with_the_tie_under_its_other_name();
   ASSERT_TRUE(put_changes(*live_[0], now_, with(kEmbed, {{5, 7.0f}})));
   held.set(kHead, 5, 7.0f);
-  ASSERT_TRUE(mirror_->settle());
-  expect_holds(*mirror_, held);
+  expect_mirrored(held);
 }
 
 TEST_F(DeltaExact, AMirrorThatHoldsTheOtherNameOfATieOnlyFollowsAWholeTensor) {
   start("none", config_of(16, 24));
-  Weights held = now_;
-  held.tensors[kHead] = held.tensors.at(kEmbed);
-  held.tensors.erase(kEmbed);
-  load(held);
+  Weights held = load_with_the_tie_under_its_other_name();
   now_ = with(kEmbed, {{5, 7.0f}});
   held.set(kHead, 5, 7.0f);
   UpdateOptions options;
@@ -246,8 +253,7 @@ TEST_F(DeltaExact, AMirrorThatHoldsTheOtherNameOfATieOnlyFollowsAWholeTensor) {
   ASSERT_TRUE(report) << report.error().message;
   EXPECT_TRUE(report->in_mirror);
   expect_cold();
-  ASSERT_TRUE(mirror_->settle());
-  expect_holds(*mirror_, held);
+  expect_mirrored(held);
 }
 
 // So that a version without a name is not taken for any other one.

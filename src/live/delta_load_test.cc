@@ -55,10 +55,7 @@ class DeltaLoad : public ::testing::Test {
   }
 
   Random random_{3};
-  const RandomModel model_{
-      R"({"architectures": ["LlamaForCausalLM"], "hidden_size": 16, "intermediate_size": 24,
-          "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 8,
-          "vocab_size": 32, "tie_word_embeddings": true, "torch_dtype": "bfloat16"})"};
+  const RandomModel model_{one_layer_llama()};
   const Weights now_ = model_.weights(random_);
   Weights next_;
   PlanOptions options_;

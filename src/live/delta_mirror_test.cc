@@ -38,10 +38,7 @@ class DeltaMirror : public ::testing::Test {
   }
 
   Random random_{3};
-  const RandomModel model_{
-      R"({"architectures": ["LlamaForCausalLM"], "hidden_size": 16, "intermediate_size": 24,
-          "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 8,
-          "vocab_size": 32, "tie_word_embeddings": true, "torch_dtype": "bfloat16"})"};
+  const RandomModel model_{one_layer_llama()};
   Weights now_ = model_.weights(random_);
   PlanOptions options_;
   const TemporaryFolder folder_ = TemporaryFolder::make("liveweight-test").value();

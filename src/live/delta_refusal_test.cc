@@ -103,10 +103,7 @@ TEST_F(DeltaRefusal, NamesATensorOfAnotherDtypeShapeOrNumberOfValues) {
 // Each job checks 65,536 positions.
 TEST(DeltaRefusals, APositionOutOfOrderIsFoundWhereOneJobEndsAndTheNextBegins) {
   Random random(1);
-  const RandomModel model(
-      R"({"architectures": ["LlamaForCausalLM"], "hidden_size": 264, "intermediate_size": 264,
-          "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 8,
-          "vocab_size": 32, "tie_word_embeddings": true, "torch_dtype": "bfloat16"})");
+  const RandomModel model(one_layer_llama(264, 264));
   const auto live = make_model(model, model.weights(random).catalog(), {}).value();
   ASSERT_TRUE(put_all(*live, model.weights(random)));
   std::vector<uint32_t> positions((size_t{1} << 16) + 2);

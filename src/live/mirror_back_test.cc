@@ -52,10 +52,7 @@ class MirrorBack : public ::testing::Test {
   }
 
   Random random_{3};
-  const RandomModel model_{
-      R"({"architectures": ["LlamaForCausalLM"], "hidden_size": 16, "intermediate_size": 24,
-          "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 8,
-          "vocab_size": 32, "tie_word_embeddings": true, "torch_dtype": "bfloat16"})"};
+  const RandomModel model_{one_layer_llama()};
   const Weights first_ = with(model_.weights(random_), 0, 1.0f);
   const Weights second_ = with(first_, 1, 0.5f), third_ = with(second_, 2, 2.0f);
   PlanOptions options_;

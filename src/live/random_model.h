@@ -48,6 +48,15 @@ struct Weights {
   }
 };
 
+// config.json of a small Llama of bf16: its two heads share one of keys and values, its head the embedding.
+inline std::string one_layer_llama(int64_t hidden = 16, int64_t intermediate = 24, int64_t head_dim = 8) {
+  return fmt::format(
+      R"({{"architectures": ["LlamaForCausalLM"], "hidden_size": {}, "intermediate_size": {},
+          "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": {},
+          "vocab_size": 32, "tie_word_embeddings": true, "torch_dtype": "bfloat16"}})",
+      hidden, intermediate, head_dim);
+}
+
 class RandomModel {
  public:
   // `heads` is also the largest tensor-parallel size that fits.

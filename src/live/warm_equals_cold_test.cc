@@ -93,10 +93,7 @@ TEST(WarmEqualsCold, WhereOnlyPartOfTheModelIsUpdated) {
 // Of q, k and v only q ends where its blocks do.
 TEST(WarmEqualsCold, WhereOnlySomeMembersOfAParameterWaitForTheirLastElement) {
   Random random(1);
-  const RandomModel model(
-      R"({"architectures": ["LlamaForCausalLM"], "hidden_size": 128, "intermediate_size": 24,
-          "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 64,
-          "vocab_size": 32, "tie_word_embeddings": true, "torch_dtype": "bfloat16"})");
+  const RandomModel model(one_layer_llama(128, 24, 64));
   Weights now = model.weights(random);
   const Weights next = model.weights(random);
   PlanOptions options;
