@@ -9,6 +9,7 @@
 #include "live/parallel_jobs.h"
 #include "quantize/kernel_format.h"
 #include "quantize/quantize.h"
+#include "quantize/unpack_int4.h"
 #include "tensor/codec.h"
 
 namespace liveweight::python {
@@ -37,11 +38,6 @@ Rows band_of(const Matrix& matrix, const Rows& rows, int64_t band) {
   return {rows.data + from * row_bytes, rows.row + from, std::min(step, rows.rows - from)};
 }
 
-int64_t band_count(const Matrix& matrix, const Rows& rows) {
-  const int64_t step = band_rows(matrix);
-  return matrix.cols == 0 ? 0 : (rows.rows + step - 1) / step;
-}
-
 tl::unexpected<Error> refuse(const std::string& name, const QuantizeFault& fault) {
   const char* what = fault.scale_overflow ? "a scale that is finite" : "finite values";
   return fail(ErrorCode::kNonFinite,
@@ -55,19 +51,9 @@ KernelFormat band_format(const Matrix& matrix, const Rows& band) {
   return make_kernel_format(matrix.scheme, matrix.dtype, std::move(cut));
 }
 
-void unpack_codes(const Matrix& matrix, const KernelFormat& format, const std::byte* slot, int64_t row) {
-  const Part& part = format.data;
-  for (int64_t r = 0; r < part.rows; ++r) {
-    const std::byte* from = slot + part.offset + r * part.row_bytes;
-    auto* to = reinterpret_cast<int8_t*>(matrix.codes) + (row + r) * matrix.cols;
-    for (int64_t pair = 0; pair < matrix.cols / 2; ++pair) {
-      const int byte = std::to_integer<int>(from[pair]);
-      to[2 * pair] = static_cast<int8_t>((byte & 15) - 8);
-      to[2 * pair + 1] = static_cast<int8_t>((byte >> 4) - 8);
-    }
-    if (matrix.cols % 2)
-      to[matrix.cols - 1] = static_cast<int8_t>((std::to_integer<int>(from[matrix.cols / 2]) & 15) - 8);
-  }
+// Of `rows` rows, the first of which is the matrix's `row`; `codes` are theirs as kernels read them.
+void unpack_codes(const Matrix& matrix, const Part& part, const std::byte* codes, int64_t row, int64_t rows) {
+  unpack_int4({codes, rows, matrix.cols, part.row_bytes}, matrix.codes + row * matrix.cols);
 }
 
 int64_t scale_row(const Scheme& scheme, int64_t row) {
@@ -102,7 +88,7 @@ Status quantize_packed_band(const std::string& name, const Matrix& matrix, const
   if (matrix.packed) {
     copy_part(matrix.codes, format.data, slot, band.row);
   } else {
-    unpack_codes(matrix, format, slot, band.row);
+    unpack_codes(matrix, format.data, slot + format.data.offset, band.row, band.rows);
   }
   copy_part(matrix.scales, format.scale, slot, scale_row(matrix.scheme, band.row));
   copy_part(matrix.zero_points, format.zero_point, slot, scale_row(matrix.scheme, band.row));
@@ -126,8 +112,8 @@ std::byte* place_parts(const Matrix& matrix, const Rows& band, std::byte* tensor
   return slot;
 }
 
-Status quantize_band(const std::string& name, const Matrix& matrix, const Rows& band,
-                     const TensorUnit& unit) {
+Status quantize_alone(const std::string& name, const Matrix& matrix, const Rows& band,
+                      const TensorUnit& unit) {
   if (!matrix.scheme.quantizes()) return copy_band(name, matrix, band);
   KernelFormat format = band_format(matrix, band);
   const bool unpacks = matrix.scheme.element == Element::kInt4 && !matrix.packed;
@@ -177,7 +163,7 @@ void unpack_matrix(const Matrix& packed, const Matrix& to) {
   ThreadPool::shared().parallel_for(band_count(packed, all), [&](int64_t i) {
     const Rows band{nullptr, i * step, std::min(step, packed.rows - i * step)};
     const KernelFormat format = band_format(packed, band);
-    unpack_codes(to, format, packed.codes + band.row * format.data.row_bytes - format.data.offset, band.row);
+    unpack_codes(to, format.data, packed.codes + band.row * format.data.row_bytes, band.row, band.rows);
   });
 }
 
@@ -189,24 +175,38 @@ bool rows_stand_alone(const Scheme& scheme, const Rows& rows, int64_t all_rows) 
   return rows.row % scheme.size == 0 && (end % scheme.size == 0 || end == all_rows);
 }
 
+int64_t band_count(const Matrix& matrix, const Rows& rows) {
+  const int64_t step = band_rows(matrix);
+  return matrix.cols == 0 ? 0 : (rows.rows + step - 1) / step;
+}
+
+Result<float> check_band(const std::string& name, const Matrix& matrix, const Rows& rows, int64_t band) {
+  const AmaxResult result = absolute_maximum(box_of(matrix, band_of(matrix, rows, band)));
+  if (result.fault) return refuse(name, *result.fault);
+  return result.amax;
+}
+
 Result<float> check_rows(const std::string& name, const Matrix& matrix, const Rows& rows) {
   std::vector<float> maxima(static_cast<size_t>(band_count(matrix, rows)));
   LW_TRY(run_jobs(static_cast<int64_t>(maxima.size()), [&](int64_t i) -> Status {
-    const AmaxResult result = absolute_maximum(box_of(matrix, band_of(matrix, rows, i)));
-    if (result.fault) return refuse(name, *result.fault);
-    maxima[static_cast<size_t>(i)] = result.amax;
+    LW_ASSIGN(maxima[static_cast<size_t>(i)], check_band(name, matrix, rows, i));
     return {};
   }));
   return maxima.empty() ? 0.0f : *std::max_element(maxima.begin(), maxima.end());
 }
 
-Status quantize_rows(const std::string& name, const Matrix& matrix, const Rows& rows, float amax) {
+Status quantize_band(const std::string& name, const Matrix& matrix, const Rows& rows, float amax,
+                     int64_t band) {
   TensorUnit unit{amax, 0};
   const int64_t count = rows.rows * matrix.cols;
   if (count > 0 && rows.rows == matrix.rows)
     unit.last_element = load_high_precision(matrix.dtype, rows.data, count - 1);
+  return quantize_alone(name, matrix, band_of(matrix, rows, band), unit);
+}
+
+Status quantize_rows(const std::string& name, const Matrix& matrix, const Rows& rows, float amax) {
   return run_jobs(band_count(matrix, rows),
-                  [&](int64_t i) { return quantize_band(name, matrix, band_of(matrix, rows, i), unit); });
+                  [&](int64_t i) { return quantize_band(name, matrix, rows, amax, i); });
 }
 
 Status quantize_matrix(const std::string& name, const Matrix& matrix, const std::byte* data) {

@@ -60,10 +60,16 @@ struct Rows {
 // need its absolute maximum first: `check_rows` gives it.
 bool rows_stand_alone(const Scheme& scheme, const Rows& rows, int64_t all_rows);
 
+// Rows are worked on in bands, on any thread, in any order.
+int64_t band_count(const Matrix& matrix, const Rows& rows);
+
 // kNonFinite, naming `name`, where an element is not finite; else the absolute maximum.
+Result<float> check_band(const std::string& name, const Matrix& matrix, const Rows& rows, int64_t band);
 Result<float> check_rows(const std::string& name, const Matrix& matrix, const Rows& rows);
 
 // Quantizes; `amax` is the whole tensor's, where the scheme wants it.
+Status quantize_band(const std::string& name, const Matrix& matrix, const Rows& rows, float amax,
+                     int64_t band);
 Status quantize_rows(const std::string& name, const Matrix& matrix, const Rows& rows, float amax);
 
 // All of it, whatever the scheme.

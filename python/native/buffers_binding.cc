@@ -18,12 +18,12 @@ namespace nb = nanobind;
 namespace liveweight::python {
 namespace {
 
-// The update, and whatever its addresses point into.
+// The update, and whatever its addresses point into, which goes after it.
 struct Handle {
-  BuffersUpdate update;
+  std::vector<Source> keep;
   std::vector<Matrix> matrices;
   std::vector<std::string> names;
-  std::vector<Source> keep;
+  BuffersUpdate update;
 };
 
 std::byte* destination(Handle& handle, const std::string& name, const char* what, nb::handle tensor,

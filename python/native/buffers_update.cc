@@ -102,7 +102,7 @@ Status BuffersUpdate::stage_whole(Target& target) {
   }
   for (auto& [row, piece] : target.pieces) {
     LW_TRY(stage(target, {piece.data, row, piece.rows}));
-    piece = Piece{piece.rows, nullptr, {}};
+    piece = Piece{piece.rows, nullptr, {}, {}};
   }
   return {};
 }
@@ -113,11 +113,12 @@ Result<bool> BuffersUpdate::put(int64_t index, const Rows& rows, bool borrowed) 
   const Scheme& scheme = target.matrix.scheme;
   if (!one_scale(target.matrix) && !rows_stand_alone(scheme, rows, target.matrix.rows)) return false;
   if (borrowed && !is_staged(target)) {
-    LW_TRY(add_piece(target, rows, {rows.rows, rows.data, {}}));
+    LW_TRY(add_piece(target, rows, {rows.rows, rows.data, {}, {}}));
+    target.pieces.at(rows.row).ahead = lookahead_.add(target.name, target.matrix, rows);
     return true;
   }
   if (!one_scale(target.matrix)) {
-    LW_TRY(add_piece(target, rows, {rows.rows, nullptr, {}}));
+    LW_TRY(add_piece(target, rows, {rows.rows, nullptr, {}, {}}));
     LW_TRY(stage(target, rows));
     for (auto& [row, piece] : target.pieces) {  // what was borrowed before
       if (piece.data) LW_TRY(stage(target, {piece.data, row, piece.rows}));
@@ -128,7 +129,7 @@ Result<bool> BuffersUpdate::put(int64_t index, const Rows& rows, bool borrowed) 
   if (is_staged(target)) target.pieces.clear();  // it comes anew
   const uint64_t bytes =
       static_cast<uint64_t>(rows.rows * target.matrix.cols * bits_of(target.matrix.dtype) / 8);
-  Piece piece{rows.rows, rows.data, {}};
+  Piece piece{rows.rows, rows.data, {}, {}};
   const bool only = rows.rows == target.matrix.rows;
   if (!only) {
     piece.held.assign(rows.data, rows.data + bytes);
@@ -139,13 +140,13 @@ Result<bool> BuffersUpdate::put(int64_t index, const Rows& rows, bool borrowed) 
   return true;
 }
 
-Status BuffersUpdate::check_borrowed(Target& target) {
+Status BuffersUpdate::check_borrowed(Target& target) const {
   float amax = 0;
   bool any = false;
   for (const auto& [row, piece] : target.pieces) {
     if (!piece.data) continue;
     any = true;
-    LW_ASSIGN(const float found, check_rows(target.name, target.matrix, {piece.data, row, piece.rows}));
+    LW_ASSIGN(const float found, lookahead_.answer(*piece.ahead));
     amax = std::max(amax, found);
   }
   if (any) target.amax = amax;
@@ -163,16 +164,36 @@ Status BuffersUpdate::prepare(bool partial) {
                             target.matrix.rows * target.matrix.cols, came),
                 {target.name});
   }
+  lookahead_.finish();
   for (Target& target : targets_) LW_TRY(check_borrowed(target));
   return {};
 }
 
-Status BuffersUpdate::write(const Target& target) {
-  for (const auto& [row, piece] : target.pieces) {
-    if (piece.data)
-      LW_TRY(quantize_rows(target.name, target.matrix, {piece.data, row, piece.rows}, target.amax));
+// The bands of all targets at once. The last that came go first: some of them are in a cache still.
+Status BuffersUpdate::write_borrowed() const {
+  struct Work {
+    const Target* target;
+    Rows rows;
+    int64_t first_job;
+  };
+  std::vector<Work> work;
+  int64_t jobs = 0;
+  for (auto target = targets_.rbegin(); target != targets_.rend(); ++target) {
+    for (const auto& [row, piece] : target->pieces) {
+      if (!piece.data) continue;
+      work.push_back({&*target, {piece.data, row, piece.rows}, jobs});
+      jobs += band_count(target->matrix, work.back().rows);
+    }
   }
-  if (!is_staged(target)) return {};
+  return run_jobs(jobs, [&](int64_t job) {
+    const auto after = std::upper_bound(work.begin(), work.end(), job,
+                                        [](int64_t i, const Work& w) { return i < w.first_job; });
+    const auto& [target, rows, first_job] = *std::prev(after);
+    return quantize_band(target->name, target->matrix, rows, target->amax, job - first_job);
+  });
+}
+
+void BuffersUpdate::write_staged(const Target& target) {
   const Matrix& to = target.matrix;
   const MatrixShape shape = shape_of(to.scheme, to.dtype, to.rows, to.cols);
   if (target.staged.packed) {
@@ -182,12 +203,14 @@ Status BuffersUpdate::write(const Target& target) {
   }
   if (to.scales) copy_memory(to.scales, target.staged.scales, shape.scales.bytes());
   if (to.zero_points) copy_memory(to.zero_points, target.staged.zero_points, shape.zero_points.bytes());
-  return {};
 }
 
 Status BuffersUpdate::commit() {
   std::lock_guard lock(mutex_);
-  for (const Target& target : targets_) LW_TRY(write(target));
+  LW_TRY(write_borrowed());
+  for (const Target& target : targets_) {
+    if (is_staged(target)) write_staged(target);
+  }
   return {};
 }
 

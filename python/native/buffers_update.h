@@ -3,17 +3,20 @@
 // before.
 //
 // Rows that stay where they are until commit (a mapped file, a caller's dictionary) are *borrowed*: they are
-// looked through once, and quantized straight into the owner's buffers at commit. Others are quantized as
-// they come, into staging buffers of the size of the quantized tensor.
+// looked through while others come, and quantized straight into the owner's buffers at commit. Others are
+// quantized as they come, into staging buffers of the size of the quantized tensor.
 #pragma once
 
+#include <deque>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "arena.h"
 #include "bands.h"
+#include "lookahead.h"
 
 namespace liveweight::python {
 
@@ -48,6 +51,7 @@ class BuffersUpdate {
     int64_t rows = 0;
     const std::byte* data = nullptr;  // null where it is in the staging buffers
     std::vector<std::byte> held;      // of a tensor with one scale, until it is whole
+    std::optional<size_t> ahead;      // in `lookahead_`, of borrowed rows
   };
   struct Target {
     std::string name;
@@ -60,14 +64,16 @@ class BuffersUpdate {
   Status stage(Target& target, const Rows& rows);
   Status stage_whole(Target& target);
   Status allocate_staging(Target& target);
-  static Status check_borrowed(Target& target);
-  static Status write(const Target& target);
+  Status check_borrowed(Target& target) const;
+  Status write_borrowed() const;
+  static void write_staged(const Target& target);
   static bool is_staged(const Target& target);
   static bool whole(const Target& target);
 
   mutable std::mutex mutex_;
-  std::vector<Target> targets_;
+  std::deque<Target> targets_;  // which stay where they are
   Arena staging_;
+  Lookahead lookahead_;
 };
 
 }  // namespace liveweight::python

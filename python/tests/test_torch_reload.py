@@ -99,6 +99,30 @@ class Reload(unittest.TestCase):
             bad.view(-1)[5] = float("nan")
             self.assert_refused({**new, name: bad}, "non_finite", name)
 
+    def test_of_several_bad_tensors_the_modules_first_is_named_whatever_order_they_come_in(self):
+        new = weights(1)
+        for name in ("1.weight", "4.weight", "4.bias"):
+            new[name].view(-1)[-1] = float("inf")
+        for items in (list(new.items()), list(new.items())[::-1]):
+            with self.assertRaises(liveweight.Error) as caught:
+                reload(self.model, dict(items))
+            self.assertEqual((caught.exception.code, caught.exception.names), ("non_finite", ["1.weight"]))
+            self.assertEqual(bits(self.model), self.before)
+
+    def test_of_several_bad_elements_of_a_large_tensor_the_first_is_named_and_many_reloads_are_given_up(self):
+        model = nn.Sequential(nn.Linear(1024, 4096, bias=False, dtype=torch.bfloat16))
+        quantize_(model, self.configuration)
+        before = bits(model)
+        for row in (4000, 77, 2500):
+            bad = torch.randn(4096, 1024, dtype=torch.bfloat16)
+            bad[row:, 3] = float("nan")
+            with self.assertRaisesRegex(liveweight.Error, rf"at \[{row}, 3\]"):
+                reload(model, {"0.weight": bad})
+        for _ in range(50):
+            with self.assertRaisesRegex(liveweight.Error, "9.weight"):
+                reload(model, {"0.weight": torch.zeros(4096, 1024, dtype=torch.bfloat16), "9.weight": bad})
+        self.assertEqual(bits(model), before)
+
     def test_an_iterator_that_raises_changes_nothing(self):
         new = list(weights(1).items())
         for count in range(len(new)):

@@ -6,19 +6,6 @@
 
 namespace liveweight {
 
-std::vector<std::byte> unpack_int4(const Int4Rows& codes) {
-  std::vector<std::byte> out(static_cast<size_t>(codes.rows * codes.cols));
-  for (int64_t row = 0; row < codes.rows; ++row) {
-    const std::byte* from = codes.data + row * codes.row_bytes;
-    std::byte* to = out.data() + row * codes.cols;
-    for (int64_t col = 0; col < codes.cols; ++col) {
-      const int nibble = std::to_integer<int>(from[col / 2]) >> (col % 2 * 4) & 15;
-      to[col] = static_cast<std::byte>(nibble - 8);
-    }
-  }
-  return out;
-}
-
 std::vector<std::byte> pair_int4(const Int4Rows& codes) {
   const int64_t bytes = codes.cols / 2;
   std::vector<std::byte> out(static_cast<size_t>(codes.rows * bytes));

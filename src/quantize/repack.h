@@ -6,19 +6,9 @@
 #include <vector>
 
 #include "liveweight/dtype.h"
+#include "quantize/unpack_int4.h"
 
 namespace liveweight {
-
-// A slot's int4 codes: code + 8, two a byte, the even column in the low nibble, `row_bytes` from row to row.
-struct Int4Rows {
-  const std::byte* data = nullptr;
-  int64_t rows = 0;
-  int64_t cols = 0;
-  int64_t row_bytes = 0;
-};
-
-// One int8 a code.
-std::vector<std::byte> unpack_int4(const Int4Rows& codes);
 
 // Two's complement codes, two a byte, rows of cols / 2 bytes; `cols` is even.
 std::vector<std::byte> pair_int4(const Int4Rows& codes);

@@ -91,12 +91,12 @@ class Session:
             else:
                 target.temporary.fill(start, source)
         for target in self.targets:
-            if target.is_held_whole():
+            if target.temporary is not None and target.is_held_whole():
                 self._finish(target)
 
     def _give(self, target: Target, start: int, source: torch.Tensor) -> None:
         lasting = source.dtype == target.original.dtype and source.is_contiguous() and self._lasts(source)
-        converted = source.detach().to(device="cpu", dtype=target.original.dtype).contiguous()
+        converted = source if lasting else source.detach().to(device="cpu", dtype=target.original.dtype).contiguous()
         if not self.update.put(target.index, start // max(target.cols, 1), converted, lasting):
             self.materialize(target)
             target.temporary.fill(start, source)
