@@ -31,17 +31,6 @@ SourceBox box_of(const Matrix& matrix, const Rows& band) {
   return {matrix.dtype, band.data, matrix.cols, band.row, band.rows, 0, matrix.cols};
 }
 
-Rows band_of(const Matrix& matrix, const Rows& rows, int64_t band) {
-  const int64_t step = band_rows(matrix), row_bytes = matrix.cols * bits_of(matrix.dtype) / 8;
-  const int64_t from = band * step;
-  return {rows.data + from * row_bytes, rows.row + from, std::min(step, rows.rows - from)};
-}
-
-int64_t band_count(const Matrix& matrix, const Rows& rows) {
-  const int64_t step = band_rows(matrix);
-  return matrix.cols == 0 ? 0 : (rows.rows + step - 1) / step;
-}
-
 tl::unexpected<Error> refuse(const std::string& name, const QuantizeFault& fault) {
   const char* what = fault.scale_overflow ? "a scale that is finite" : "finite values";
   return fail(ErrorCode::kNonFinite,
@@ -70,11 +59,6 @@ void unpack_codes(const Matrix& matrix, const KernelFormat& format, const std::b
   }
 }
 
-int64_t scale_row(const Scheme& scheme, int64_t row) {
-  if (scheme.granularity == Granularity::kTensor) return 0;
-  return scheme.granularity == Granularity::kBlock ? row / scheme.size : row;
-}
-
 void copy_part(std::byte* to, const Part& part, const std::byte* slot, int64_t row) {
   if (to && part.bytes > 0) std::memcpy(to + row * part.row_bytes, slot + part.offset, part.bytes);
 }
@@ -83,7 +67,8 @@ Status copy_band(const std::string& name, const Matrix& matrix, const Rows& band
   const AmaxResult result = absolute_maximum(box_of(matrix, band));
   if (result.fault) return refuse(name, *result.fault);
   const int64_t row_bytes = matrix.cols * bits_of(matrix.dtype) / 8;
-  std::memcpy(matrix.codes + band.row * row_bytes, band.data, static_cast<size_t>(band.rows * row_bytes));
+  std::memcpy(matrix.codes + (band.row - matrix.first_row) * row_bytes, band.data,
+              static_cast<size_t>(band.rows * row_bytes));
   return {};
 }
 
@@ -99,13 +84,10 @@ Status quantize_packed_band(const std::string& name, const Matrix& matrix, const
   std::byte* slot = memory.data() + ((address + 63) / 64 * 64 - address) + 4;
   const auto fault = quantize_box(box_of(matrix, band), {&format, slot, 0, format.segments[0]}, unit);
   if (fault) return refuse(name, *fault);
-  if (matrix.packed) {
-    copy_part(matrix.codes, format.data, slot, band.row);
-  } else {
-    unpack_codes(matrix, format, slot, band.row);
-  }
-  copy_part(matrix.scales, format.scale, slot, scale_row(matrix.scheme, band.row));
-  copy_part(matrix.zero_points, format.zero_point, slot, scale_row(matrix.scheme, band.row));
+  const int64_t row = band.row - matrix.first_row;
+  unpack_codes(matrix, format, slot, row);
+  copy_part(matrix.scales, format.scale, slot, scale_row_of(matrix.scheme, row));
+  copy_part(matrix.zero_points, format.zero_point, slot, scale_row_of(matrix.scheme, row));
   return {};
 }
 
@@ -113,9 +95,9 @@ Status quantize_packed_band(const std::string& name, const Matrix& matrix, const
 // addresses.
 std::byte* place_parts(const Matrix& matrix, const Rows& band, std::byte* tensor_scale,
                        KernelFormat& format) {
-  const int64_t row = scale_row(matrix.scheme, band.row);
+  const int64_t first = band.row - matrix.first_row, row = scale_row_of(matrix.scheme, first);
   const bool one = matrix.scheme.granularity == Granularity::kTensor;
-  std::byte* codes = matrix.codes + band.row * format.data.row_bytes;
+  std::byte* codes = matrix.codes + first * format.data.row_bytes;
   std::byte* scales = one ? tensor_scale : matrix.scales + row * format.scale.row_bytes;
   std::byte* zeros = matrix.zero_points + row * format.zero_point.row_bytes;
   std::byte* slot = std::min(codes, scales);
@@ -126,11 +108,37 @@ std::byte* place_parts(const Matrix& matrix, const Rows& band, std::byte* tensor
   return slot;
 }
 
+}  // namespace
+
+int64_t band_count(const Matrix& matrix, const Rows& rows) {
+  const int64_t step = band_rows(matrix);
+  return matrix.cols == 0 ? 0 : (rows.rows + step - 1) / step;
+}
+
+Rows band_of(const Matrix& matrix, const Rows& rows, int64_t band) {
+  const int64_t step = band_rows(matrix), row_bytes = matrix.cols * bits_of(matrix.dtype) / 8;
+  const int64_t from = band * step;
+  return {rows.data + from * row_bytes, rows.row + from, std::min(step, rows.rows - from)};
+}
+
+int64_t scale_row_of(const Scheme& scheme, int64_t row) {
+  if (scheme.granularity == Granularity::kTensor) return 0;
+  return scheme.granularity == Granularity::kBlock ? row / scheme.size : row;
+}
+
+TensorUnit tensor_unit(const Matrix& matrix, const Rows& rows, float amax) {
+  TensorUnit unit{amax, 0};
+  const int64_t count = rows.rows * matrix.cols;
+  if (count > 0 && rows.rows == matrix.rows)
+    unit.last_element = load_high_precision(matrix.dtype, rows.data, count - 1);
+  return unit;
+}
+
 Status quantize_band(const std::string& name, const Matrix& matrix, const Rows& band,
                      const TensorUnit& unit) {
   if (!matrix.scheme.quantizes()) return copy_band(name, matrix, band);
   KernelFormat format = band_format(matrix, band);
-  const bool unpacks = matrix.scheme.element == Element::kInt4 && !matrix.packed;
+  const bool unpacks = matrix.scheme.element == Element::kInt4;
   if (unpacks || (format.zero_point.bytes > 0 && !matrix.zero_points))
     return quantize_packed_band(name, matrix, band, unit);
   alignas(64) std::byte tensor_scale[64];  // every band has the same; one of them stores it
@@ -141,8 +149,6 @@ Status quantize_band(const std::string& name, const Matrix& matrix, const Rows& 
     std::memcpy(matrix.scales, tensor_scale, format.scale.bytes);
   return {};
 }
-
-}  // namespace
 
 uint64_t PartShape::bytes() const {
   return static_cast<uint64_t>(rows * cols * bits_of(dtype) / 8);
@@ -167,20 +173,6 @@ MatrixShape shape_of(const Scheme& scheme, DType dtype, int64_t rows, int64_t co
   return {{codes, rows, cols}, shape(format.scale), shape(format.zero_point)};
 }
 
-uint64_t packed_bytes(const Matrix& matrix) {
-  return band_format(matrix, {nullptr, 0, matrix.rows}).data.bytes;
-}
-
-void unpack_matrix(const Matrix& packed, const Matrix& to) {
-  const Rows all{packed.codes, 0, packed.rows};
-  const int64_t step = band_rows(packed);
-  ThreadPool::shared().parallel_for(band_count(packed, all), [&](int64_t i) {
-    const Rows band{nullptr, i * step, std::min(step, packed.rows - i * step)};
-    const KernelFormat format = band_format(packed, band);
-    unpack_codes(to, format, packed.codes + band.row * format.data.row_bytes - format.data.offset, band.row);
-  });
-}
-
 bool rows_stand_alone(const Scheme& scheme, const Rows& rows, int64_t all_rows) {
   if (rows.rows == all_rows) return true;
   if (scheme.granularity == Granularity::kTensor || scheme.profile == Profile::kNemo) return false;
@@ -201,10 +193,7 @@ Result<float> check_rows(const std::string& name, const Matrix& matrix, const Ro
 }
 
 Status quantize_rows(const std::string& name, const Matrix& matrix, const Rows& rows, float amax) {
-  TensorUnit unit{amax, 0};
-  const int64_t count = rows.rows * matrix.cols;
-  if (count > 0 && rows.rows == matrix.rows)
-    unit.last_element = load_high_precision(matrix.dtype, rows.data, count - 1);
+  const TensorUnit unit = tensor_unit(matrix, rows, amax);
   return run_jobs(band_count(matrix, rows),
                   [&](int64_t i) { return quantize_band(name, matrix, band_of(matrix, rows, i), unit); });
 }
