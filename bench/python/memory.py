@@ -1,4 +1,5 @@
 """The peak of a process's own memory, watched from another process."""
+import ctypes
 import gc
 import os
 import subprocess
@@ -21,6 +22,7 @@ class PeakMemory:
 
     def __enter__(self):
         gc.collect()
+        ctypes.CDLL(None).malloc_trim(0)  # else what was freed before, and kept, hides what is taken now
         self.process = subprocess.Popen([sys.executable, "-c", _WATCH, str(os.getpid())], stdin=subprocess.PIPE,
                                         stdout=subprocess.PIPE, text=True)
         self.before = int(self.process.stdout.readline())

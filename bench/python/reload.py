@@ -2,11 +2,15 @@
 """Reloads of a torchao-quantized Llama: ours beside a straightforward implementation in torch and torchao (restore
 high-precision parameters, load, quantize, copy into the old ones), in alternating rounds.
 
-    reload.py [--layers 22] [--rounds 3] [--scheme int8 fp8 int4] [--source file memory stream]
+    reload.py [--layers 22] [--rounds 3] [--scheme int8 fp8 int4] [--source file memory step unrelated]
 
-Needs torch, torchao and safetensors. file: a mapped safetensors file; memory: a dictionary's items; stream: tensors that
-are made for each step of the iterator. Peak memory is of pages of the process's own (RssAnon), in separate rounds."""
+Needs torch, torchao and safetensors. file: a mapped safetensors file; memory: a dictionary's items; step and unrelated:
+an iterator that yields all tensors in one buffer, with every reload the weights after a step of training (1 % of the elements
+become the next bf16), or of another model. Peak memory is of pages of the process's own (RssAnon), in separate
+rounds."""
 import argparse
+import functools
+import itertools
 import json
 import statistics
 import tempfile
@@ -27,6 +31,7 @@ from liveweight.torch.online_quantization import (maybe_save_metadata_and_attrib
 
 SCHEMES = {"int8": Int8WeightOnlyConfig(version=2), "fp8": Float8WeightOnlyConfig(granularity=PerRow()),
            "int4": IntxWeightOnlyConfig(weight_dtype=torch.int4, granularity=PerGroup(32), version=2)}
+SOURCES = ["file", "memory", "step", "unrelated"]
 ours = support_quantized_model_reload_from_hp_weights(load_weights)
 
 
@@ -47,11 +52,34 @@ def straightforward(model, configuration, weights):
         setattr(modules[module], attribute, parameter)
 
 
+@torch.no_grad()
+def trained(weights):
+    """1 % of the elements are the next bf16."""
+    def step(tensor):
+        places = torch.randint(tensor.numel(), (tensor.numel() // 100,))
+        after = tensor.clone()
+        after.view(torch.int16).view(-1)[places] += 1
+        return after
+    return {name: step(tensor) for name, tensor in weights.items()}
+
+
+@functools.cache
+def shared_buffer(elements):
+    return torch.zeros(elements, dtype=torch.bfloat16)
+
+
+def passing(weights):
+    """As tensors come from another process: all in one buffer, one after the other."""
+    buffer = shared_buffer(max(tensor.numel() for tensor in weights.values()))
+    for name, tensor in weights.items():
+        yield name, buffer[:tensor.numel()].view(tensor.shape).copy_(tensor)
+
+
 def sources(kind, weights, path):
     if kind == "memory":
         return weights.items()
-    if kind == "stream":
-        return ((name, tensor.clone()) for name, tensor in weights.items())
+    if kind != "file":
+        return passing(weights)
     return ((name, file.get_tensor(name)) for file in [safe_open(path, "pt")] for name in file.keys())
 
 
@@ -70,24 +98,26 @@ def compare(scheme, kind, weights, path, arguments):
     model = Llama(arguments.layers)
     maybe_save_metadata_and_attributes_for_weight_reloading(model, SimpleNamespace(quantization="torchao"))
     quantize_(model, configuration)
-    ways = {"liveweight": lambda: ours(Loader(model), sources(kind, weights, path)),
-            "torch": lambda: straightforward(model, configuration, sources(kind, weights, path))}
-    ways["torch"]()
+    ways = {"liveweight": lambda weights: ours(Loader(model), sources(kind, weights, path)),
+            "torch": lambda weights: straightforward(model, configuration, sources(kind, weights, path))}
+    after = {"step": trained, "unrelated": lambda _: make_checkpoint(arguments.layers, 2)}.get(kind, lambda same: same)(weights)
+    turns = itertools.cycle([after, weights])
+    ways["torch"](weights)
     expected = bits(model)
     for parameter in model.parameters():
         for part in inner_tensors(parameter.detach()):
             part.zero_()
-    ways["liveweight"]()
+    ways["liveweight"](weights)
     equal = all(torch.equal(a, b) for a, b in zip(expected, bits(model)))
     del expected
     seconds = {name: [] for name in ways}
-    for _ in range(arguments.rounds):
+    for _, new in zip(range(arguments.rounds), turns):
         for name, run in ways.items():
-            seconds[name].append(measure(run))
-    peaks = {}
+            seconds[name].append(measure(lambda run=run: run(new)))
+    peaks, new = {}, next(turns)
     for name, run in ways.items():
         with PeakMemory() as peak:
-            run()
+            run(new)
         peaks[name] = peak.extra_bytes
     medians = {name: statistics.median(times) for name, times in seconds.items()}
     source_bytes = sum(tensor.nbytes for tensor in weights.values())
@@ -101,7 +131,7 @@ def main():
     parser.add_argument("--layers", type=int, default=22)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--scheme", nargs="+", choices=SCHEMES, default=list(SCHEMES))
-    parser.add_argument("--source", nargs="+", choices=["file", "memory", "stream"], default=["file", "memory", "stream"])
+    parser.add_argument("--source", nargs="+", choices=SOURCES, default=SOURCES)
     arguments = parser.parse_args()
     weights = make_checkpoint(arguments.layers, 1)
     with tempfile.NamedTemporaryFile(suffix=".safetensors") as file:

@@ -19,7 +19,13 @@ Arena::~Arena() {
   for (const Chunk& chunk : chunks_) munmap(chunk.data, chunk.mapped);
 }
 
+uint64_t Arena::bytes() const {
+  std::lock_guard lock(mutex_);
+  return taken_;
+}
+
 Result<std::byte*> Arena::allocate(uint64_t bytes) {
+  std::lock_guard lock(mutex_);
   bytes = (bytes + 63) / 64 * 64;
   if (bytes > left_) {
     const uint64_t wanted = std::max(kChunk, (bytes + kHugePage - 1) / kHugePage * kHugePage);
@@ -35,11 +41,11 @@ Result<std::byte*> Arena::allocate(uint64_t bytes) {
     madvise(next_, wanted, MADV_HUGEPAGE);
     chunks_.push_back({static_cast<std::byte*>(data), mapped});
     left_ = wanted;
-    total_ += wanted;
   }
   std::byte* taken = next_;
   next_ += bytes;
   left_ -= bytes;
+  taken_ += bytes;
   return taken;
 }
 

@@ -1,8 +1,10 @@
 // Memory for staged bytes: taken in large pieces on huge pages, untouched, and let go all at once.
+// Thread-safe.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <mutex>
 #include <vector>
 
 #include "liveweight/error.h"
@@ -18,17 +20,20 @@ class Arena {
 
   // Zeroed when fresh, at a multiple of 64. kResourceExhausted where there is no more.
   Result<std::byte*> allocate(uint64_t bytes);
-  uint64_t bytes() const { return total_; }
+
+  // Of what was allocated.
+  uint64_t bytes() const;
 
  private:
   struct Chunk {
     std::byte* data = nullptr;
     uint64_t mapped = 0;
   };
+  mutable std::mutex mutex_;
   std::vector<Chunk> chunks_;
   std::byte* next_ = nullptr;
   uint64_t left_ = 0;
-  uint64_t total_ = 0;
+  uint64_t taken_ = 0;
 };
 
 }  // namespace liveweight::python

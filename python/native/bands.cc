@@ -8,7 +8,6 @@
 #include "base/threads.h"
 #include "live/parallel_jobs.h"
 #include "quantize/kernel_format.h"
-#include "quantize/quantize.h"
 #include "quantize/unpack_int4.h"
 #include "tensor/codec.h"
 
@@ -32,12 +31,6 @@ SourceBox box_of(const Matrix& matrix, const Rows& band) {
   return {matrix.dtype, band.data, matrix.cols, band.row, band.rows, 0, matrix.cols};
 }
 
-Rows band_of(const Matrix& matrix, const Rows& rows, int64_t band) {
-  const int64_t step = band_rows(matrix), row_bytes = matrix.cols * bits_of(matrix.dtype) / 8;
-  const int64_t from = band * step;
-  return {rows.data + from * row_bytes, rows.row + from, std::min(step, rows.rows - from)};
-}
-
 tl::unexpected<Error> refuse(const std::string& name, const QuantizeFault& fault) {
   const char* what = fault.scale_overflow ? "a scale that is finite" : "finite values";
   return fail(ErrorCode::kNonFinite,
@@ -51,16 +44,6 @@ KernelFormat band_format(const Matrix& matrix, const Rows& band) {
   return make_kernel_format(matrix.scheme, matrix.dtype, std::move(cut));
 }
 
-// Of `rows` rows, the first of which is the matrix's `row`; `codes` are theirs as kernels read them.
-void unpack_codes(const Matrix& matrix, const Part& part, const std::byte* codes, int64_t row, int64_t rows) {
-  unpack_int4({codes, rows, matrix.cols, part.row_bytes}, matrix.codes + row * matrix.cols);
-}
-
-int64_t scale_row(const Scheme& scheme, int64_t row) {
-  if (scheme.granularity == Granularity::kTensor) return 0;
-  return scheme.granularity == Granularity::kBlock ? row / scheme.size : row;
-}
-
 void copy_part(std::byte* to, const Part& part, const std::byte* slot, int64_t row) {
   if (to && part.bytes > 0) std::memcpy(to + row * part.row_bytes, slot + part.offset, part.bytes);
 }
@@ -69,7 +52,8 @@ Status copy_band(const std::string& name, const Matrix& matrix, const Rows& band
   const AmaxResult result = absolute_maximum(box_of(matrix, band));
   if (result.fault) return refuse(name, *result.fault);
   const int64_t row_bytes = matrix.cols * bits_of(matrix.dtype) / 8;
-  std::memcpy(matrix.codes + band.row * row_bytes, band.data, static_cast<size_t>(band.rows * row_bytes));
+  std::memcpy(matrix.codes + (band.row - matrix.first_row) * row_bytes, band.data,
+              static_cast<size_t>(band.rows * row_bytes));
   return {};
 }
 
@@ -85,13 +69,11 @@ Status quantize_packed_band(const std::string& name, const Matrix& matrix, const
   std::byte* slot = memory.data() + ((address + 63) / 64 * 64 - address) + 4;
   const auto fault = quantize_box(box_of(matrix, band), {&format, slot, 0, format.segments[0]}, unit);
   if (fault) return refuse(name, *fault);
-  if (matrix.packed) {
-    copy_part(matrix.codes, format.data, slot, band.row);
-  } else {
-    unpack_codes(matrix, format.data, slot + format.data.offset, band.row, band.rows);
-  }
-  copy_part(matrix.scales, format.scale, slot, scale_row(matrix.scheme, band.row));
-  copy_part(matrix.zero_points, format.zero_point, slot, scale_row(matrix.scheme, band.row));
+  const int64_t row = band.row - matrix.first_row;
+  unpack_int4({slot + format.data.offset, band.rows, matrix.cols, format.data.row_bytes},
+              matrix.codes + row * matrix.cols);
+  copy_part(matrix.scales, format.scale, slot, scale_row_of(matrix.scheme, row));
+  copy_part(matrix.zero_points, format.zero_point, slot, scale_row_of(matrix.scheme, row));
   return {};
 }
 
@@ -99,9 +81,9 @@ Status quantize_packed_band(const std::string& name, const Matrix& matrix, const
 // addresses.
 std::byte* place_parts(const Matrix& matrix, const Rows& band, std::byte* tensor_scale,
                        KernelFormat& format) {
-  const int64_t row = scale_row(matrix.scheme, band.row);
+  const int64_t first = band.row - matrix.first_row, row = scale_row_of(matrix.scheme, first);
   const bool one = matrix.scheme.granularity == Granularity::kTensor;
-  std::byte* codes = matrix.codes + band.row * format.data.row_bytes;
+  std::byte* codes = matrix.codes + first * format.data.row_bytes;
   std::byte* scales = one ? tensor_scale : matrix.scales + row * format.scale.row_bytes;
   std::byte* zeros = matrix.zero_points + row * format.zero_point.row_bytes;
   std::byte* slot = std::min(codes, scales);
@@ -112,11 +94,37 @@ std::byte* place_parts(const Matrix& matrix, const Rows& band, std::byte* tensor
   return slot;
 }
 
-Status quantize_alone(const std::string& name, const Matrix& matrix, const Rows& band,
-                      const TensorUnit& unit) {
+}  // namespace
+
+int64_t band_count(const Matrix& matrix, const Rows& rows) {
+  const int64_t step = band_rows(matrix);
+  return matrix.cols == 0 ? 0 : (rows.rows + step - 1) / step;
+}
+
+Rows band_of(const Matrix& matrix, const Rows& rows, int64_t band) {
+  const int64_t step = band_rows(matrix), row_bytes = matrix.cols * bits_of(matrix.dtype) / 8;
+  const int64_t from = band * step;
+  return {rows.data + from * row_bytes, rows.row + from, std::min(step, rows.rows - from)};
+}
+
+int64_t scale_row_of(const Scheme& scheme, int64_t row) {
+  if (scheme.granularity == Granularity::kTensor) return 0;
+  return scheme.granularity == Granularity::kBlock ? row / scheme.size : row;
+}
+
+TensorUnit tensor_unit(const Matrix& matrix, const Rows& rows, float amax) {
+  TensorUnit unit{amax, 0};
+  const int64_t count = rows.rows * matrix.cols;
+  if (count > 0 && rows.rows == matrix.rows)
+    unit.last_element = load_high_precision(matrix.dtype, rows.data, count - 1);
+  return unit;
+}
+
+Status quantize_band(const std::string& name, const Matrix& matrix, const Rows& band,
+                     const TensorUnit& unit) {
   if (!matrix.scheme.quantizes()) return copy_band(name, matrix, band);
   KernelFormat format = band_format(matrix, band);
-  const bool unpacks = matrix.scheme.element == Element::kInt4 && !matrix.packed;
+  const bool unpacks = matrix.scheme.element == Element::kInt4;
   if (unpacks || (format.zero_point.bytes > 0 && !matrix.zero_points))
     return quantize_packed_band(name, matrix, band, unit);
   alignas(64) std::byte tensor_scale[64];  // every band has the same; one of them stores it
@@ -127,8 +135,6 @@ Status quantize_alone(const std::string& name, const Matrix& matrix, const Rows&
     std::memcpy(matrix.scales, tensor_scale, format.scale.bytes);
   return {};
 }
-
-}  // namespace
 
 uint64_t PartShape::bytes() const {
   return static_cast<uint64_t>(rows * cols * bits_of(dtype) / 8);
@@ -153,20 +159,6 @@ MatrixShape shape_of(const Scheme& scheme, DType dtype, int64_t rows, int64_t co
   return {{codes, rows, cols}, shape(format.scale), shape(format.zero_point)};
 }
 
-uint64_t packed_bytes(const Matrix& matrix) {
-  return band_format(matrix, {nullptr, 0, matrix.rows}).data.bytes;
-}
-
-void unpack_matrix(const Matrix& packed, const Matrix& to) {
-  const Rows all{packed.codes, 0, packed.rows};
-  const int64_t step = band_rows(packed);
-  ThreadPool::shared().parallel_for(band_count(packed, all), [&](int64_t i) {
-    const Rows band{nullptr, i * step, std::min(step, packed.rows - i * step)};
-    const KernelFormat format = band_format(packed, band);
-    unpack_codes(to, format.data, packed.codes + band.row * format.data.row_bytes, band.row, band.rows);
-  });
-}
-
 bool rows_stand_alone(const Scheme& scheme, const Rows& rows, int64_t all_rows) {
   if (rows.rows == all_rows) return true;
   if (scheme.granularity == Granularity::kTensor || scheme.profile == Profile::kNemo) return false;
@@ -175,13 +167,8 @@ bool rows_stand_alone(const Scheme& scheme, const Rows& rows, int64_t all_rows) 
   return rows.row % scheme.size == 0 && (end % scheme.size == 0 || end == all_rows);
 }
 
-int64_t band_count(const Matrix& matrix, const Rows& rows) {
-  const int64_t step = band_rows(matrix);
-  return matrix.cols == 0 ? 0 : (rows.rows + step - 1) / step;
-}
-
-Result<float> check_band(const std::string& name, const Matrix& matrix, const Rows& rows, int64_t band) {
-  const AmaxResult result = absolute_maximum(box_of(matrix, band_of(matrix, rows, band)));
+Result<float> check_band(const std::string& name, const Matrix& matrix, const Rows& band) {
+  const AmaxResult result = absolute_maximum(box_of(matrix, band));
   if (result.fault) return refuse(name, *result.fault);
   return result.amax;
 }
@@ -189,24 +176,16 @@ Result<float> check_band(const std::string& name, const Matrix& matrix, const Ro
 Result<float> check_rows(const std::string& name, const Matrix& matrix, const Rows& rows) {
   std::vector<float> maxima(static_cast<size_t>(band_count(matrix, rows)));
   LW_TRY(run_jobs(static_cast<int64_t>(maxima.size()), [&](int64_t i) -> Status {
-    LW_ASSIGN(maxima[static_cast<size_t>(i)], check_band(name, matrix, rows, i));
+    LW_ASSIGN(maxima[static_cast<size_t>(i)], check_band(name, matrix, band_of(matrix, rows, i)));
     return {};
   }));
   return maxima.empty() ? 0.0f : *std::max_element(maxima.begin(), maxima.end());
 }
 
-Status quantize_band(const std::string& name, const Matrix& matrix, const Rows& rows, float amax,
-                     int64_t band) {
-  TensorUnit unit{amax, 0};
-  const int64_t count = rows.rows * matrix.cols;
-  if (count > 0 && rows.rows == matrix.rows)
-    unit.last_element = load_high_precision(matrix.dtype, rows.data, count - 1);
-  return quantize_alone(name, matrix, band_of(matrix, rows, band), unit);
-}
-
 Status quantize_rows(const std::string& name, const Matrix& matrix, const Rows& rows, float amax) {
+  const TensorUnit unit = tensor_unit(matrix, rows, amax);
   return run_jobs(band_count(matrix, rows),
-                  [&](int64_t i) { return quantize_band(name, matrix, rows, amax, i); });
+                  [&](int64_t i) { return quantize_band(name, matrix, band_of(matrix, rows, i), unit); });
 }
 
 Status quantize_matrix(const std::string& name, const Matrix& matrix, const std::byte* data) {

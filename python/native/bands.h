@@ -10,6 +10,7 @@
 #include "liveweight/error.h"
 #include "liveweight/scheme.h"
 #include "liveweight/tensor.h"
+#include "quantize/quantize.h"
 
 namespace liveweight::python {
 
@@ -26,7 +27,7 @@ struct Matrix {
   std::byte* codes = nullptr;
   std::byte* scales = nullptr;
   std::byte* zero_points = nullptr;  // null where they are not wanted
-  bool packed = false;               // int4 codes lie as kernels read them, two to a byte
+  int64_t first_row = 0;             // of the rows that codes, scales and zero points begin with
 };
 
 // What the parts of a matrix look like.
@@ -43,12 +44,6 @@ struct MatrixShape {
 };
 MatrixShape shape_of(const Scheme& scheme, DType dtype, int64_t rows, int64_t cols);
 
-// Of the codes of a packed matrix.
-uint64_t packed_bytes(const Matrix& matrix);
-
-// Spreads the codes of a packed matrix out into one that is not, on all threads.
-void unpack_matrix(const Matrix& packed, const Matrix& to);
-
 // Rows [row, row + rows) of a matrix, contiguous.
 struct Rows {
   const std::byte* data = nullptr;
@@ -56,20 +51,28 @@ struct Rows {
   int64_t rows = 0;
 };
 
+// Bands of those rows: what one thread quantizes at a time, in its core's cache.
+int64_t band_count(const Matrix& matrix, const Rows& rows);
+Rows band_of(const Matrix& matrix, const Rows& rows, int64_t band);
+
+// The row of the scales that a row of the matrix belongs to.
+int64_t scale_row_of(const Scheme& scheme, int64_t row);
+
+// What every band of those rows needs to know; `amax` is the whole tensor's, where the scheme wants it.
+TensorUnit tensor_unit(const Matrix& matrix, const Rows& rows, float amax);
+
 // Whether rows that begin and end there can be quantized without their neighbours. Scales of a whole tensor
 // need its absolute maximum first: `check_rows` gives it.
 bool rows_stand_alone(const Scheme& scheme, const Rows& rows, int64_t all_rows);
 
-// Rows are worked on in bands, on any thread, in any order.
-int64_t band_count(const Matrix& matrix, const Rows& rows);
-
 // kNonFinite, naming `name`, where an element is not finite; else the absolute maximum.
-Result<float> check_band(const std::string& name, const Matrix& matrix, const Rows& rows, int64_t band);
+Result<float> check_band(const std::string& name, const Matrix& matrix, const Rows& band);
 Result<float> check_rows(const std::string& name, const Matrix& matrix, const Rows& rows);
 
-// Quantizes; `amax` is the whole tensor's, where the scheme wants it.
-Status quantize_band(const std::string& name, const Matrix& matrix, const Rows& rows, float amax,
-                     int64_t band);
+// Quantizes one band, on the calling thread. A scale of the whole tensor is written by the first.
+Status quantize_band(const std::string& name, const Matrix& matrix, const Rows& band, const TensorUnit& unit);
+
+// Quantizes on all threads; `amax` as in tensor_unit.
 Status quantize_rows(const std::string& name, const Matrix& matrix, const Rows& rows, float amax);
 
 // All of it, whatever the scheme.

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "base/memory.h"
 #include "live/parallel_jobs.h"
 
 namespace liveweight::python {
@@ -19,16 +18,13 @@ bool one_scale(const Matrix& matrix) {
 
 int64_t BuffersUpdate::add_target(std::string name, const Matrix& matrix) {
   std::lock_guard lock(mutex_);
-  Matrix staged = matrix;
-  staged.codes = staged.scales = staged.zero_points = nullptr;
-  staged.packed = matrix.scheme.element == Element::kInt4;  // half as much memory
-  targets_.push_back(Target{std::move(name), matrix, {}, staged, 0});
+  targets_.push_back(Target{std::move(name), matrix, {}, 0});
   return static_cast<int64_t>(targets_.size()) - 1;
 }
 
-// Whether what came lies in staging memory. All of a target does, or nothing.
+// Whether what came is staged. All of a target is, or nothing.
 bool BuffersUpdate::is_staged(const Target& target) {
-  return target.staged.codes && !target.pieces.empty() && !target.pieces.begin()->second.data;
+  return !target.pieces.empty() && !target.pieces.begin()->second.data;
 }
 
 bool BuffersUpdate::whole(const Target& target) {
@@ -71,26 +67,18 @@ Status BuffersUpdate::add_piece(Target& target, const Rows& rows, Piece piece) {
                 fmt::format("tensor {}: expected rows that did not come yet, got [{}, {}) again", target.name,
                             rows.row, end),
                 {target.name});
-  target.pieces.insert_or_assign(rows.row, std::move(piece));
+  Piece& place = target.pieces[rows.row];
+  piece.staged = std::move(place.staged);  // its memory is used again
+  place = std::move(piece);
   return {};
 }
 
-Status BuffersUpdate::allocate_staging(Target& target) {
-  if (target.staged.codes) return {};
-  const Matrix& matrix = target.matrix;
-  const MatrixShape shape = shape_of(matrix.scheme, matrix.dtype, matrix.rows, matrix.cols);
-  LW_ASSIGN(target.staged.scales, staging_.allocate(shape.scales.bytes()));
-  if (matrix.zero_points) {
-    LW_ASSIGN(target.staged.zero_points, staging_.allocate(shape.zero_points.bytes()));
-  }
-  const uint64_t code_bytes = target.staged.packed ? packed_bytes(matrix) : shape.codes.bytes();
-  LW_ASSIGN(target.staged.codes, staging_.allocate(code_bytes));
+Status BuffersUpdate::stage(Target& target, int64_t row, Piece& piece) {
+  LW_TRY(
+      piece.staged.stage(target.name, target.matrix, {piece.data, row, piece.rows}, target.amax, staging_));
+  piece.data = nullptr;
+  piece.held = {};
   return {};
-}
-
-Status BuffersUpdate::stage(Target& target, const Rows& rows) {
-  LW_TRY(allocate_staging(target));
-  return quantize_rows(target.name, target.staged, rows, target.amax);
 }
 
 // Once the last piece of a tensor with one scale is here.
@@ -100,10 +88,7 @@ Status BuffersUpdate::stage_whole(Target& target) {
     LW_ASSIGN(const float amax, check_rows(target.name, target.matrix, {piece.data, row, piece.rows}));
     target.amax = std::max(target.amax, amax);
   }
-  for (auto& [row, piece] : target.pieces) {
-    LW_TRY(stage(target, {piece.data, row, piece.rows}));
-    piece = Piece{piece.rows, nullptr, {}, {}};
-  }
+  for (auto& [row, piece] : target.pieces) LW_TRY(stage(target, row, piece));
   return {};
 }
 
@@ -113,23 +98,21 @@ Result<bool> BuffersUpdate::put(int64_t index, const Rows& rows, bool borrowed) 
   const Scheme& scheme = target.matrix.scheme;
   if (!one_scale(target.matrix) && !rows_stand_alone(scheme, rows, target.matrix.rows)) return false;
   if (borrowed && !is_staged(target)) {
-    LW_TRY(add_piece(target, rows, {rows.rows, rows.data, {}, {}}));
+    LW_TRY(add_piece(target, rows, {rows.rows, rows.data, {}, {}, {}}));
     target.pieces.at(rows.row).ahead = lookahead_.add(target.name, target.matrix, rows);
     return true;
   }
   if (!one_scale(target.matrix)) {
-    LW_TRY(add_piece(target, rows, {rows.rows, nullptr, {}, {}}));
-    LW_TRY(stage(target, rows));
-    for (auto& [row, piece] : target.pieces) {  // what was borrowed before
-      if (piece.data) LW_TRY(stage(target, {piece.data, row, piece.rows}));
-      piece.data = nullptr;
+    LW_TRY(add_piece(target, rows, {rows.rows, rows.data, {}, {}, {}}));
+    for (auto& [row, piece] : target.pieces) {  // and what was borrowed before
+      if (piece.data) LW_TRY(stage(target, row, piece));
     }
     return true;
   }
   if (is_staged(target)) target.pieces.clear();  // it comes anew
   const uint64_t bytes =
       static_cast<uint64_t>(rows.rows * target.matrix.cols * bits_of(target.matrix.dtype) / 8);
-  Piece piece{rows.rows, rows.data, {}, {}};
+  Piece piece{rows.rows, rows.data, {}, {}, {}};
   const bool only = rows.rows == target.matrix.rows;
   if (!only) {
     piece.held.assign(rows.data, rows.data + bytes);
@@ -174,6 +157,7 @@ Status BuffersUpdate::write_borrowed() const {
   struct Work {
     const Target* target;
     Rows rows;
+    TensorUnit unit;
     int64_t first_job;
   };
   std::vector<Work> work;
@@ -181,35 +165,27 @@ Status BuffersUpdate::write_borrowed() const {
   for (auto target = targets_.rbegin(); target != targets_.rend(); ++target) {
     for (const auto& [row, piece] : target->pieces) {
       if (!piece.data) continue;
-      work.push_back({&*target, {piece.data, row, piece.rows}, jobs});
-      jobs += band_count(target->matrix, work.back().rows);
+      const Rows rows{piece.data, row, piece.rows};
+      work.push_back({&*target, rows, tensor_unit(target->matrix, rows, target->amax), jobs});
+      jobs += band_count(target->matrix, rows);
     }
   }
   return run_jobs(jobs, [&](int64_t job) {
     const auto after = std::upper_bound(work.begin(), work.end(), job,
                                         [](int64_t i, const Work& w) { return i < w.first_job; });
-    const auto& [target, rows, first_job] = *std::prev(after);
-    return quantize_band(target->name, target->matrix, rows, target->amax, job - first_job);
+    const auto& [target, rows, unit, first_job] = *std::prev(after);
+    const Rows band = band_of(target->matrix, rows, job - first_job);
+    return quantize_band(target->name, target->matrix, band, unit);
   });
-}
-
-void BuffersUpdate::write_staged(const Target& target) {
-  const Matrix& to = target.matrix;
-  const MatrixShape shape = shape_of(to.scheme, to.dtype, to.rows, to.cols);
-  if (target.staged.packed) {
-    unpack_matrix(target.staged, to);
-  } else {
-    copy_memory(to.codes, target.staged.codes, shape.codes.bytes());
-  }
-  if (to.scales) copy_memory(to.scales, target.staged.scales, shape.scales.bytes());
-  if (to.zero_points) copy_memory(to.zero_points, target.staged.zero_points, shape.zero_points.bytes());
 }
 
 Status BuffersUpdate::commit() {
   std::lock_guard lock(mutex_);
   LW_TRY(write_borrowed());
   for (const Target& target : targets_) {
-    if (is_staged(target)) write_staged(target);
+    for (const auto& [row, piece] : target.pieces) {
+      if (!piece.data) piece.staged.write();
+    }
   }
   return {};
 }

@@ -4,7 +4,7 @@
 //
 // Rows that stay where they are until commit (a mapped file, a caller's dictionary) are *borrowed*: they are
 // looked through while others come, and quantized straight into the owner's buffers at commit. Others are
-// quantized as they come, into staging buffers of the size of the quantized tensor.
+// quantized as they come, and what they change is staged.
 #pragma once
 
 #include <deque>
@@ -17,6 +17,7 @@
 #include "arena.h"
 #include "bands.h"
 #include "lookahead.h"
+#include "staged_rows.h"
 
 namespace liveweight::python {
 
@@ -43,30 +44,29 @@ class BuffersUpdate {
   // go wrong.
   Status commit();
 
+  // Of what is to change, in staging memory.
   uint64_t staged_bytes() const;
   bool touched(int64_t target) const { return !targets_[static_cast<size_t>(target)].pieces.empty(); }
 
  private:
   struct Piece {
     int64_t rows = 0;
-    const std::byte* data = nullptr;  // null where it is in the staging buffers
+    const std::byte* data = nullptr;  // null where it is staged
     std::vector<std::byte> held;      // of a tensor with one scale, until it is whole
-    std::optional<size_t> ahead;      // in `lookahead_`, of borrowed rows
+    StagedRows staged;
+    std::optional<size_t> ahead;  // in `lookahead_`, of borrowed rows
   };
   struct Target {
     std::string name;
     Matrix matrix;
     std::map<int64_t, Piece> pieces;  // by first row
-    Matrix staged;                    // the same in staging memory; codes are null until there is some
     float amax = 0;
   };
   Status add_piece(Target& target, const Rows& rows, Piece piece);
-  Status stage(Target& target, const Rows& rows);
+  Status stage(Target& target, int64_t row, Piece& piece);
   Status stage_whole(Target& target);
-  Status allocate_staging(Target& target);
   Status check_borrowed(Target& target) const;
   Status write_borrowed() const;
-  static void write_staged(const Target& target);
   static bool is_staged(const Target& target);
   static bool whole(const Target& target);
 

@@ -38,7 +38,8 @@ std::optional<Lookahead::Band> Lookahead::take(bool ahead) {
 
 void Lookahead::look_at(const Band& band) {
   try {
-    note(band, check_band(band.entry->name, band.entry->matrix, band.entry->rows, band.index));
+    const Entry& entry = *band.entry;
+    note(band, check_band(entry.name, entry.matrix, band_of(entry.matrix, entry.rows, band.index)));
   } catch (...) {
     std::lock_guard lock(mutex_);
     thrown_ = std::current_exception();

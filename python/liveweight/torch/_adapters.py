@@ -27,6 +27,9 @@ class Destination:
     scales: torch.Tensor | None = None
     zero_points: torch.Tensor | None = None
 
+    def parts(self) -> list[torch.Tensor]:
+        return [part for part in (self.codes, self.scales, self.zero_points) if part is not None]
+
 
 class Adapter(Protocol):
     """Knows one way in which modules hold quantized parameters."""

@@ -76,14 +76,13 @@ def _tensors(values):
 
 
 class Recording(TorchDispatchMode):
-    """Sends writes into recorders to the session; undoes writes into the module's other tensors on `undo`."""
+    """Sends writes into recorders to the session; of writes into the module's other tensors it saves what was there."""
 
     def __init__(self, session: Session, recorders: list[Recorder], others: list[torch.Tensor], device: torch.device):
         super().__init__()
         self.session, self.device = session, device
         self.by_storage = {recorder.storage._cdata: recorder for recorder in recorders}
         self.others = {tensor.untyped_storage()._cdata: tensor for tensor in others}
-        self.saved: list[tuple[torch.Tensor, torch.Tensor]] = []
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = dict(kwargs or {})
@@ -104,10 +103,6 @@ class Recording(TorchDispatchMode):
             return args[0]
         return self._run_on_temporaries(func, args, kwargs, written)
 
-    def undo(self) -> None:
-        for tensor, before in self.saved:
-            tensor.copy_(before)
-
     def _recorder(self, tensor) -> Recorder | None:
         if not isinstance(tensor, torch.Tensor) or tensor.device.type != "meta":
             return None
@@ -118,7 +113,7 @@ class Recording(TorchDispatchMode):
             if isinstance(tensor, torch.Tensor) and tensor.device.type != "meta" and not hasattr(tensor, "__tensor_flatten__"):
                 other = self.others.pop(tensor.untyped_storage()._cdata, None)
                 if other is not None:
-                    self.saved.append((other, other.clone()))
+                    self.session.saved.append((other, other.clone()))
 
     def _record_copy(self, view: torch.Tensor, source: torch.Tensor) -> bool:
         recorder = self._recorder(view)

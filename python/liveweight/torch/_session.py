@@ -37,11 +37,13 @@ class Session:
         self.busy = False  # the session's own operations, not the loader's, are running
         self.lasting: set[int] = set()  # storages that somebody else keeps until the end
         self.mapped: list[torch.UntypedStorage] = []  # those of `lasting` that are mapped files
+        self.saved: list[tuple[torch.Tensor, torch.Tensor]] = []  # what a loader wrote to itself, and how that was before
         self.mappings = Mappings()
 
     def add_target(self, target: Target) -> Target:
         found = None if target.layers else self.destination(target)
         if found is not None:
+            target.destination = found
             rows = target.original.shape.numel() // max(target.cols, 1)
             dtype = _DTYPES.get(target.original.dtype, str(target.original.dtype))
             target.index = self.update.add_target(target.name, found.scheme, dtype, rows, target.cols, found.codes, found.scales,
@@ -97,13 +99,18 @@ class Session:
     def _give(self, target: Target, start: int, source: torch.Tensor) -> None:
         lasting = source.dtype == target.original.dtype and source.is_contiguous() and self._lasts(source)
         converted = source if lasting else source.detach().to(device="cpu", dtype=target.original.dtype).contiguous()
-        if not self.update.put(target.index, start // max(target.cols, 1), converted, lasting):
+        if not self._put_rows(target, start // max(target.cols, 1), converted, lasting):
             self.materialize(target)
             target.temporary.fill(start, source)
         elif lasting:
             target.borrowed.append((start, source))
         else:
             target.staged = True
+
+    def _put_rows(self, target: Target, row: int, source: torch.Tensor, lasting: bool) -> bool:
+        """The update compares them with what lives, which until the end must be as it was."""
+        self._undo_within(target)
+        return self.update.put(target.index, row, source, lasting)
 
     def _lasts(self, source: torch.Tensor) -> bool:
         """Whether the bytes stay where and as they are until the end: a mapped file, or a container of the caller's."""
@@ -149,7 +156,7 @@ class Session:
             return
         temporary, target.temporary = target.temporary, None
         if target.index is not None:
-            self.update.put(target.index, 0, temporary.data.cpu(), False)
+            self._put_rows(target, 0, temporary.data.cpu(), False)
         else:
             temporary.check_finite(target.name)
             target.made = requantize(target.module, target.module_name, target.attribute, target.live, temporary.data, self.config)
@@ -193,6 +200,9 @@ class Session:
         return self.partial and all(map(self._is_untouched, [target, *others]))
 
     def commit(self) -> None:
+        for target in self.targets:
+            if target.index is not None and self.update.touched(target.index):
+                self._undo_within(target)
         self.update.commit()
         with torch.no_grad():
             for target in self.targets:
@@ -203,10 +213,21 @@ class Session:
                 if layer.done:
                     layer.commit()
 
+    def undo(self) -> None:
+        """What the loader wrote into the module's own tensors."""
+        for tensor, before in self.saved:
+            tensor.copy_(before)
+
+    def _undo_within(self, target: Target) -> None:
+        storages = {part.untyped_storage()._cdata for part in target.destination.parts()} if self.saved else ()
+        for tensor, before in self.saved:
+            if tensor.untyped_storage()._cdata in storages:
+                tensor.copy_(before)
+
     def close(self) -> None:
         """Lets go of all sources and buffers, whoever still holds the session."""
         for target in self.targets:
             target.temporary = target.made = None
             target.borrowed = []
         self.update = _core.BuffersUpdate()
-        self.targets, self.layers, self.pending, self.mapped, self.lasting = [], [], [], [], set()
+        self.targets, self.layers, self.pending, self.mapped, self.lasting, self.saved = [], [], [], [], set(), []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from ._adapters import TensorFacts
+from ._adapters import Destination, TensorFacts
 from ._fallback import _error, inner_tensors
 from ._layers import Layer
 
@@ -47,6 +47,7 @@ class Target:
         self.cols = original.shape[-1] if len(original.shape) > 1 else 1
         self.layers: list[Layer] = []  # those that make more of it than its bytes; they want it as a temporary
         self.index: int | None = None  # in the native update; None for those that only a temporary can hold
+        self.destination: Destination | None = None  # likewise
         self.temporary: Temporary | None = None
         self.made: torch.Tensor | None = None  # what the fallback made of it
         self.borrowed: list = []  # pieces that were given away but can be read again

@@ -124,7 +124,7 @@ def _reload(model: torch.nn.Module, state: ModuleState, load: Callable[[Session]
         session.prepare()
         session.commit()
     except BaseException:
-        recording.undo()
+        session.undo()
         state.restore()
         raise
     finally:

@@ -1,0 +1,118 @@
+"""Rows that do not stay where they are: what a native update holds of them until its commit."""
+import array
+import functools
+import random
+import unittest
+
+import liveweight
+from liveweight import _core
+
+SCHEMES = ["none", "int8_per_channel", "fp8_per_channel", "fp8_per_tensor", "fp8_per_block", "int8_per_group:32@torchao-intx",
+           "int4_per_group:32@torchao-intx", "int4_per_group:32@torchao-tinygemm"]
+BLOCK = 128  # rows that every scheme can quantize alone
+
+
+@functools.cache
+def random_floats(count, seed):
+    generator = random.Random(seed)
+    return array.array("f", [generator.uniform(-1, 1) for _ in range(count)]).tobytes()
+
+
+class Weights:
+    """Of fp32, [rows, cols]."""
+
+    def __init__(self, rows, cols, seed):
+        self.rows, self.cols = rows, cols
+        self.data = memoryview(bytearray(random_floats(rows * cols, seed))).cast("f")
+
+    def copy(self):
+        other = Weights(0, 0, 0)
+        other.rows, other.cols, other.data = self.rows, self.cols, memoryview(bytearray(self.data)).cast("f")
+        return other
+
+    def part(self, begin, end):
+        return self.data[begin * self.cols:end * self.cols].cast("B").cast("f", [end - begin, self.cols])
+
+    def quantized(self, scheme):
+        if scheme == "none":
+            return [self.copy().part(0, self.rows)]
+        return list(liveweight.quantize(self.part(0, self.rows), scheme))
+
+
+def bits(parts):
+    return [bytes(part) if isinstance(part, memoryview) else bytes(part.bytes) for part in parts]
+
+
+def begin(scheme, weights):
+    """An update of buffers that hold `weights`, and these buffers."""
+    parts = weights.quantized(scheme)
+    update = _core.BuffersUpdate()
+    update.add_target("w", scheme, "F32", weights.rows, weights.cols, *parts, *[None] * (3 - len(parts)))
+    return update, parts
+
+
+class Staging(unittest.TestCase):
+    def put_all(self, update, weights, step=BLOCK):
+        for row in range(0, weights.rows, step):
+            buffer = bytearray(weights.part(row, min(row + step, weights.rows)))
+            piece = memoryview(buffer).cast("f", [len(buffer) // 4 // weights.cols, weights.cols])
+            self.assertTrue(update.put(0, row, piece, False))
+            piece.release()
+            buffer[:] = bytes(len(buffer))  # it does not stay
+
+    def test_a_step_of_training_takes_a_small_part_of_the_memory_of_its_codes(self):
+        for scheme in SCHEMES:
+            with self.subTest(scheme):
+                old = Weights(5 * BLOCK, 330, 1)
+                new = old.copy()
+                for i in random.Random(2).sample(range(len(new.data)), len(new.data) // 500):
+                    new.data[i] *= 0.9
+                update, live = begin(scheme, old)
+                self.put_all(update, new)
+                self.assertEqual(bits(live), bits(old.quantized(scheme)))
+                self.assertLess(update.staged_bytes, sum(map(len, bits(live))) / 8)
+                update.prepare(False)
+                update.commit()
+                self.assertEqual(bits(live), bits(new.quantized(scheme)))
+
+    def test_other_weights_take_no_more_memory_than_they_are_in(self):
+        for scheme in SCHEMES:
+            with self.subTest(scheme):
+                new = Weights(3 * BLOCK + 5, 331, 4)
+                update, live = begin(scheme, Weights(3 * BLOCK + 5, 331, 3))
+                self.put_all(update, new)
+                codes, *scales = map(len, bits(live))
+                packed = codes / 2 if scheme.startswith("int4") else codes
+                self.assertLess(update.staged_bytes, packed + sum(scales) + 1024)
+                update.prepare(False)
+                update.commit()
+                self.assertEqual(bits(live), bits(new.quantized(scheme)))
+
+    def test_rows_that_come_again_take_the_place_and_memory_of_those_before(self):
+        for scheme in set(SCHEMES) - {"fp8_per_tensor"}:
+            with self.subTest(scheme):
+                first, second, third = (Weights(2 * BLOCK, 320, seed) for seed in (5, 6, 7))
+                update, live = begin(scheme, first)
+                self.put_all(update, second)
+                once = update.staged_bytes
+                self.put_all(update, third)
+                self.assertEqual(update.staged_bytes, once)
+                self.put_all(update, first)
+                update.prepare(False)
+                update.commit()
+                self.assertEqual(bits(live), bits(first.quantized(scheme)))
+
+    def test_one_row_that_becomes_another_is_not_held_with_its_neighbours(self):
+        old = Weights(2 * BLOCK, 320, 8)
+        new = old.copy()
+        new.part(7, 8)[0, 0] = 3.0  # every code of that row
+        update, live = begin("int8_per_channel", old)
+        self.put_all(update, new)
+        self.assertLess(update.staged_bytes, 10 * 320)
+        update.prepare(False)
+        update.commit()
+        self.assertEqual(bits(live), bits(new.quantized("int8_per_channel")))
+
+
+if __name__ == "__main__":
+    unittest.main()
