@@ -13,6 +13,10 @@ namespace {
 constexpr uint64_t kChunk = 64u << 20;
 constexpr uint64_t kHugePage = 2u << 20;
 
+uint64_t rounded_up(uint64_t bytes) {
+  return (bytes + 63) / 64 * 64;
+}
+
 }  // namespace
 
 Arena::~Arena() {
@@ -26,7 +30,13 @@ uint64_t Arena::bytes() const {
 
 Result<std::byte*> Arena::allocate(uint64_t bytes) {
   std::lock_guard lock(mutex_);
-  bytes = (bytes + 63) / 64 * 64;
+  bytes = rounded_up(bytes);
+  taken_ += bytes;
+  if (auto& same = given_back_[bytes]; !same.empty()) {
+    std::byte* memory = same.back();
+    same.pop_back();
+    return memory;
+  }
   if (bytes > left_) {
     const uint64_t wanted = std::max(kChunk, (bytes + kHugePage - 1) / kHugePage * kHugePage);
     const uint64_t mapped = wanted + kHugePage;  // so that it can begin at a huge page
@@ -45,8 +55,13 @@ Result<std::byte*> Arena::allocate(uint64_t bytes) {
   std::byte* taken = next_;
   next_ += bytes;
   left_ -= bytes;
-  taken_ += bytes;
   return taken;
+}
+
+void Arena::give_back(std::byte* memory, uint64_t bytes) {
+  std::lock_guard lock(mutex_);
+  taken_ -= rounded_up(bytes);
+  given_back_[rounded_up(bytes)].push_back(memory);
 }
 
 }  // namespace liveweight::python

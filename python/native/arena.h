@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <mutex>
+#include <unordered_map>
 #include <vector>
 
 #include "liveweight/error.h"
@@ -18,10 +19,13 @@ class Arena {
   Arena& operator=(const Arena&) = delete;
   ~Arena();
 
-  // Zeroed when fresh, at a multiple of 64. kResourceExhausted where there is no more.
+  // At a multiple of 64. kResourceExhausted where there is no more.
   Result<std::byte*> allocate(uint64_t bytes);
 
-  // Of what was allocated.
+  // For the next one that wants as much.
+  void give_back(std::byte* memory, uint64_t bytes);
+
+  // Of what is allocated.
   uint64_t bytes() const;
 
  private:
@@ -31,6 +35,7 @@ class Arena {
   };
   mutable std::mutex mutex_;
   std::vector<Chunk> chunks_;
+  std::unordered_map<uint64_t, std::vector<std::byte*>> given_back_;  // by bytes
   std::byte* next_ = nullptr;
   uint64_t left_ = 0;
   uint64_t taken_ = 0;

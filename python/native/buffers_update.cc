@@ -40,7 +40,11 @@ bool BuffersUpdate::is_whole(int64_t target) const {
 
 void BuffersUpdate::clear(int64_t index) {
   std::lock_guard lock(mutex_);
-  Target& target = targets_[static_cast<size_t>(index)];
+  forget(targets_[static_cast<size_t>(index)]);
+}
+
+void BuffersUpdate::forget(Target& target) {
+  for (auto& [row, piece] : target.pieces) piece.staged.drop(staging_);
   target.pieces.clear();
 }
 
@@ -109,7 +113,7 @@ Result<bool> BuffersUpdate::put(int64_t index, const Rows& rows, bool borrowed) 
     }
     return true;
   }
-  if (is_staged(target)) target.pieces.clear();  // it comes anew
+  if (is_staged(target)) forget(target);  // it comes anew
   const uint64_t bytes =
       static_cast<uint64_t>(rows.rows * target.matrix.cols * bits_of(target.matrix.dtype) / 8);
   Piece piece{rows.rows, rows.data, {}, {}, {}};

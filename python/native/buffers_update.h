@@ -63,6 +63,7 @@ class BuffersUpdate {
     float amax = 0;
   };
   Status add_piece(Target& target, const Rows& rows, Piece piece);
+  void forget(Target& target);
   Status stage(Target& target, int64_t row, Piece& piece);
   Status stage_whole(Target& target);
   Status check_borrowed(Target& target) const;

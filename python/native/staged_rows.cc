@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
-#include <span>
 
 #include "checkpoint/changed_cells.h"
 #include "live/parallel_jobs.h"
@@ -18,11 +17,7 @@ constexpr uint64_t kPosition = sizeof(uint32_t);
 
 // The quantizer writes past the caches where it finds its output aligned; what is read at once should not go
 // there.
-std::byte* off_alignment(std::vector<std::byte>& memory, uint64_t bytes) {
-  if (memory.size() < bytes + 128) memory.resize(bytes + 128);
-  const auto address = reinterpret_cast<uintptr_t>(memory.data());
-  return memory.data() + ((address + 63) / 64 * 64 - address) + 32;
-}
+constexpr uint64_t kOffAlignment = 32;
 
 uint64_t nibble_bytes(uint64_t codes) {
   return (codes + 1) / 2;
@@ -63,14 +58,41 @@ std::array<BandPart, 3> parts_of(const Matrix& matrix, const Rows& band) {
           part(matrix.zero_points, shape.zero_points, scale_row)};
 }
 
-}  // namespace
-
-// Of one thread, for a band at a time.
-struct StagedRows::Scratch {
-  std::vector<std::byte> parts[kParts];
+// Of one thread: the elements of a stretch that differ.
+struct Changes {
   std::vector<uint32_t> positions;
   std::vector<std::byte> values;
+  uint64_t count = 0;
 };
+
+// False where there are more than `limit`, or there will be as it looks.
+bool find_changes(const std::byte* old, const std::byte* fresh, uint64_t count, int64_t cell_bytes,
+                  uint64_t limit, Changes& changes) {
+  const auto cell = static_cast<uint64_t>(cell_bytes);
+  const uint64_t room = limit + limit / 4 + kBlock + 2;
+  if (changes.positions.size() < room) changes.positions.resize(room);
+  if (changes.values.size() < room * cell) changes.values.resize(room * cell);
+  uint64_t& found = changes.count = 0;
+  const auto compare = [&](const std::byte* a, const std::byte* b, uint64_t first, uint64_t cells) {
+    found += find_changed_cells(cell_bytes, a, b, cells, first, &changes.positions[found],
+                                &changes.values[found * cell]);
+  };
+  for (uint64_t at = 0; at < count; at += kBlock) {
+    const uint64_t cells = std::min(kBlock, count - at), even = cells / kCellsAtOnce * kCellsAtOnce;
+    const uint64_t end = at + even, left = cells - even;
+    compare(old + at * cell, fresh + at * cell, at, even);
+    if (left > 0) {  // the last few, with zeros after them
+      std::byte last[2][kCellsAtOnce * sizeof(uint64_t)] = {};
+      std::memcpy(last[0], old + end * cell, left * cell);
+      std::memcpy(last[1], fresh + end * cell, left * cell);
+      compare(last[0], last[1], end, kCellsAtOnce);
+    }
+    if (found > limit / 4 + limit * (at + cells) / count) return false;
+  }
+  return true;
+}
+
+}  // namespace
 
 Status StagedRows::stage(const std::string& name, const Matrix& matrix, const Rows& rows, float amax,
                          Arena& arena) {
@@ -85,80 +107,76 @@ Status StagedRows::stage(const std::string& name, const Matrix& matrix, const Ro
 
 Status StagedRows::stage_band(const std::string& name, const Matrix& matrix, const Rows& band,
                               const TensorUnit& unit, Stretch* stretches, Arena& arena) {
-  thread_local Scratch scratch;
   const auto parts = parts_of(matrix, band);
   Matrix fresh = matrix;
   fresh.first_row = band.row;
   std::byte** const places[kParts] = {&fresh.codes, &fresh.scales, &fresh.zero_points};
-  for (size_t i = 0; i < kParts; ++i)
-    if (parts[i].to) *places[i] = off_alignment(scratch.parts[i], parts[i].bytes);
+  for (size_t i = 0; i < kParts; ++i) {
+    if (!parts[i].to) continue;
+    LW_ASSIGN(*places[i], arena.allocate(parts[i].bytes + kOffAlignment));
+    *places[i] += kOffAlignment;
+  }
   LW_TRY(quantize_band(name, fresh, band, unit));
   const bool one_scale = matrix.scheme.granularity == Granularity::kTensor;
   for (size_t i = 0; i < kParts; ++i) {
-    if (i > 0 && one_scale && band.row > 0) continue;  // the first band has it
+    if (!parts[i].to) continue;
+    if (i > 0 && one_scale && band.row > 0) {  // the first band has it
+      arena.give_back(*places[i] - kOffAlignment, parts[i].bytes + kOffAlignment);
+      continue;
+    }
     stretches[i].to = parts[i].to;
     stretches[i].bytes = parts[i].bytes;
     stretches[i].cell = parts[i].cell;
-    const bool nibbles = i == 0 && matrix.scheme.element == Element::kInt4;
-    LW_TRY(keep(stretches[i], *places[i], nibbles, scratch, arena));
+    LW_TRY(keep(stretches[i], *places[i], i == 0 && matrix.scheme.element == Element::kInt4, arena));
   }
   return {};
 }
 
-Status StagedRows::keep(Stretch& stretch, const std::byte* fresh, bool nibbles, Scratch& scratch,
-                        Arena& arena) {
-  const uint64_t whole_bytes = nibbles ? nibble_bytes(stretch.bytes) : stretch.bytes;
+// `fresh` is in the arena, and it is quicker to keep it there than to copy it.
+Status StagedRows::keep(Stretch& stretch, std::byte* fresh, bool nibbles, Arena& arena) {
+  thread_local Changes changes;
   const auto cell = static_cast<uint64_t>(stretch.cell);
-  if (find_elements(stretch, fresh, whole_bytes / (kPosition + cell) / 2, scratch)) {
+  const uint64_t whole_bytes = nibbles ? nibble_bytes(stretch.bytes) : stretch.bytes;
+  const uint64_t limit = whole_bytes / (kPosition + cell) / 2;
+  let_go(stretch, arena);
+  if (find_changes(stretch.to, fresh, stretch.bytes / cell, stretch.cell, limit, changes)) {
     stretch.form = Form::kElements;
-    LW_TRY(reserve(stretch, stretch.changed * (kPosition + cell), arena));
-    if (stretch.changed == 0) return {};
-    std::memcpy(stretch.held, scratch.positions.data(), stretch.changed * kPosition);
-    std::memcpy(stretch.held + stretch.changed * kPosition, scratch.values.data(), stretch.changed * cell);
-    return {};
-  }
-  LW_TRY(reserve(stretch, whole_bytes, arena));
-  stretch.form = nibbles ? Form::kNibbles : Form::kBytes;
-  if (nibbles) {
+    stretch.changed = changes.count;
+    LW_TRY(hold(stretch, changes.count * (kPosition + cell), arena));
+    if (changes.count > 0) {
+      std::memcpy(stretch.held, changes.positions.data(), changes.count * kPosition);
+      std::memcpy(stretch.held + changes.count * kPosition, changes.values.data(), changes.count * cell);
+    }
+  } else if (nibbles) {
+    stretch.form = Form::kNibbles;
+    LW_TRY(hold(stretch, whole_bytes, arena));
     pack_nibbles(stretch.held, fresh, stretch.bytes);
   } else {
-    std::memcpy(stretch.held, fresh, stretch.bytes);
+    stretch.form = Form::kBytes;
+    stretch.held = fresh - kOffAlignment;
+    stretch.held_bytes = stretch.bytes + kOffAlignment;
+    return {};
   }
+  arena.give_back(fresh - kOffAlignment, stretch.bytes + kOffAlignment);
   return {};
 }
 
-// Into the scratch; false where there are more than `limit`, or there will be as it looks.
-bool StagedRows::find_elements(Stretch& stretch, const std::byte* fresh, uint64_t limit, Scratch& scratch) {
-  const auto cell = static_cast<uint64_t>(stretch.cell);
-  const uint64_t count = stretch.bytes / cell, room = limit + limit / 4 + kBlock + 2;
-  if (scratch.positions.size() < room) scratch.positions.resize(room);
-  if (scratch.values.size() < room * cell) scratch.values.resize(room * cell);
-  uint64_t found = 0;
-  const auto compare = [&](const std::byte* old, const std::byte* updated, uint64_t first, uint64_t cells) {
-    found += find_changed_cells(stretch.cell, old, updated, cells, first, &scratch.positions[found],
-                                &scratch.values[found * cell]);
-  };
-  for (uint64_t at = 0; at < count; at += kBlock) {
-    const uint64_t cells = std::min(kBlock, count - at), even = cells / kCellsAtOnce * kCellsAtOnce;
-    const uint64_t end = at + even, left = cells - even;
-    compare(stretch.to + at * cell, fresh + at * cell, at, even);
-    if (left > 0) {  // the last few, with zeros after them
-      std::byte last[2][kCellsAtOnce * sizeof(uint64_t)] = {};
-      std::memcpy(last[0], stretch.to + end * cell, left * cell);
-      std::memcpy(last[1], fresh + end * cell, left * cell);
-      compare(last[0], last[1], end, kCellsAtOnce);
-    }
-    if (found > limit / 4 + limit * (at + cells) / count) return false;
-  }
-  stretch.changed = found;
-  return true;
-}
-
-Status StagedRows::reserve(Stretch& stretch, uint64_t bytes, Arena& arena) {
-  if (bytes <= stretch.capacity) return {};
+Status StagedRows::hold(Stretch& stretch, uint64_t bytes, Arena& arena) {
+  if (bytes == 0) return {};
   LW_ASSIGN(stretch.held, arena.allocate(bytes));
-  stretch.capacity = bytes;
+  stretch.held_bytes = bytes;
   return {};
+}
+
+void StagedRows::let_go(Stretch& stretch, Arena& arena) {
+  if (stretch.held_bytes > 0) arena.give_back(stretch.held, stretch.held_bytes);
+  stretch.held = nullptr;
+  stretch.held_bytes = 0;
+}
+
+void StagedRows::drop(Arena& arena) {
+  for (Stretch& stretch : stretches_) let_go(stretch, arena);
+  stretches_.clear();
 }
 
 void StagedRows::write() const {
@@ -167,9 +185,10 @@ void StagedRows::write() const {
 }
 
 void StagedRows::write(const Stretch& stretch) {
+  if (stretch.held_bytes == 0) return;
   const std::byte* values = stretch.held + stretch.changed * kPosition;
   if (stretch.form == Form::kBytes) {
-    std::memcpy(stretch.to, stretch.held, stretch.bytes);
+    std::memcpy(stretch.to, stretch.held + kOffAlignment, stretch.bytes);
   } else if (stretch.form == Form::kNibbles) {
     unpack_int4({stretch.held, 1, static_cast<int64_t>(stretch.bytes), 0}, stretch.to);
   } else if (stretch.cell == 1) {

@@ -22,6 +22,9 @@ class StagedRows {
   // Into the owner's buffers, on all threads.
   void write() const;
 
+  // Forgets them.
+  void drop(Arena& arena);
+
  private:
   enum class Form { kElements, kBytes, kNibbles };
 
@@ -31,18 +34,17 @@ class StagedRows {
     uint64_t bytes = 0;  // of the owner's
     int64_t cell = 1;    // bytes an element
     Form form = Form::kElements;
-    uint64_t changed = 0;  // elements, in Form::kElements
-    std::byte* held = nullptr;
-    uint64_t capacity = 0;
+    uint64_t changed = 0;       // elements, in Form::kElements
+    std::byte* held = nullptr;  // in the arena
+    uint64_t held_bytes = 0;
   };
-  struct Scratch;
   static constexpr int kParts = 3;
 
-  Status stage_band(const std::string& name, const Matrix& matrix, const Rows& band, const TensorUnit& unit,
-                    Stretch* stretches, Arena& arena);
-  static Status keep(Stretch& stretch, const std::byte* fresh, bool nibbles, Scratch& scratch, Arena& arena);
-  static bool find_elements(Stretch& stretch, const std::byte* fresh, uint64_t limit, Scratch& scratch);
-  static Status reserve(Stretch& stretch, uint64_t bytes, Arena& arena);
+  static Status stage_band(const std::string& name, const Matrix& matrix, const Rows& band,
+                           const TensorUnit& unit, Stretch* stretches, Arena& arena);
+  static Status keep(Stretch& stretch, std::byte* fresh, bool nibbles, Arena& arena);
+  static Status hold(Stretch& stretch, uint64_t bytes, Arena& arena);
+  static void let_go(Stretch& stretch, Arena& arena);
   static void write(const Stretch& stretch);
 
   std::vector<Stretch> stretches_;  // kParts for each band
