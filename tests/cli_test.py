@@ -23,7 +23,7 @@ EIGHT_BIT = ("int8_per_channel", "fp8_per_tensor", "fp8_per_channel", "fp8_per_b
 
 
 def run(*arguments, stdin=b"", **environment):
-    return subprocess.run([BINARY, *map(str, arguments)], input=stdin, capture_output=True, timeout=120,
+    return subprocess.run([BINARY, *map(str, arguments)], input=stdin, capture_output=True, timeout=600,
                           env={**os.environ, "LIVEWEIGHT_THREADS": "2", **environment})
 
 
