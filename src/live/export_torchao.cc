@@ -174,11 +174,8 @@ class TorchaoWriter : public ExportWriter {
 
   static void add_intx(const std::string& stem, const ExportMember& member, ExportContents& contents) {
     if (member.scheme().element == Element::kInt4) {
-      contents.tensors.push_back(made(stem + "qdata", DType::kI8, member.shape, [codes = int4_rows(member)] {
-        std::vector<std::byte> out(static_cast<size_t>(codes.rows * codes.cols));
-        unpack_int4(codes, out.data());
-        return out;
-      }));
+      contents.tensors.push_back(made(stem + "qdata", DType::kI8, member.shape,
+                                      [rows = int4_rows(member)] { return unpack_int4(rows); }));
     } else {
       contents.tensors.push_back(as_it_is(stem + "qdata", member.codes()));
     }

@@ -6,6 +6,12 @@
 
 namespace liveweight {
 
+std::vector<std::byte> unpack_int4(const Int4Rows& codes) {
+  std::vector<std::byte> out(static_cast<size_t>(codes.rows * codes.cols));
+  unpack_int4(codes, out.data());
+  return out;
+}
+
 std::vector<std::byte> pair_int4(const Int4Rows& codes) {
   const int64_t bytes = codes.cols / 2;
   std::vector<std::byte> out(static_cast<size_t>(codes.rows * bytes));

@@ -10,6 +10,9 @@
 
 namespace liveweight {
 
+// One int8 a code.
+std::vector<std::byte> unpack_int4(const Int4Rows& codes);
+
 // Two's complement codes, two a byte, rows of cols / 2 bytes; `cols` is even.
 std::vector<std::byte> pair_int4(const Int4Rows& codes);
 
