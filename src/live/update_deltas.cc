@@ -1,8 +1,8 @@
 // The part of an update that knows of deltas.
 #include <fmt/format.h>
 
+#include <iterator>
 #include <map>
-#include <set>
 
 #include "base/seam.h"
 #include "live/update_state.h"
@@ -109,11 +109,8 @@ Status Update::Implementation::record_in_mirror() {
   std::vector<TensorDelta> changes = deltas->take();
   std::erase_if(changes, [&](const TensorDelta& delta) { return !model.mirror->find(delta.name).data; });
   if (!changes_only) {
-    std::set<std::string> known;  // of tied tensors one may have come as changes, and another whole
-    for (const TensorDelta& delta : changes) known.insert(delta.name);
-    for (TensorDelta& delta : whole_changes->take(*model.mirror)) {
-      if (known.insert(delta.name).second) changes.push_back(std::move(delta));
-    }
+    std::vector<TensorDelta> whole = whole_changes->take(*model.mirror);
+    std::move(whole.begin(), whole.end(), std::back_inserter(changes));
   }
   const uint64_t sequence = *model.mirror_sequence;
   LW_TRY(model.mirror->record(std::move(changes), options.label, sequence));
