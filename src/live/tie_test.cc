@@ -114,5 +114,30 @@ TEST_F(Tie, ThatComesOnceWholeAndOnceAsChangesIsRefusedByItsNames) {
   }
 }
 
+// With the description's own ties no matrix of one scale has such a member.
+TEST_F(Tie, ThatSharesAScaleWithOthersMayComeUnderEitherName) {
+  const std::string layer = "model.layers.0.self_attn.", key = layer + "k_proj.weight",
+                    other = "tied_to.k_proj";
+  ModelDescription description = model_.description();
+  description.aliases.emplace_back(other, key);
+  options_.quantization = QuantizationConfig::uniform(parse_scheme("int8_per_tensor").value());
+  live_ = LiveModel::create(Plan::compile(description, now_.catalog(), options_).value()).value();
+  Random random(5);
+  Weights next = model_.weights(random);
+  for (const bool deltas : {false, true}) {
+    UpdateOptions options;
+    options.deltas = deltas;
+    auto update = live_->begin_update(options);
+    ASSERT_TRUE(update);
+    for (const auto& [name, entry] : next.tensors) {
+      ASSERT_TRUE(update->borrow(name == key ? other : name, next.view(name)));
+    }
+    const auto report = update->commit();
+    ASSERT_TRUE(report) << report.error().message;
+    expect_at(next);
+    next = model_.weights(random);
+  }
+}
+
 }  // namespace
 }  // namespace liveweight::testing
