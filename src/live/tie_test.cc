@@ -101,7 +101,7 @@ TEST_F(Tie, ThatComesOnceWholeAndOnceAsChangesIsRefusedByItsNames) {
   for (const auto& [whole, changes] : {std::pair(kEmbedding, kHead), {kHead, kEmbedding}}) {
     for (const bool whole_first : {true, false}) {
       auto update = live_->begin_update(options).value();
-      const auto put_whole = [&] { return update.put(whole, next_.view(kEmbedding)); };
+      const auto put_whole = [&, whole = whole] { return update.put(whole, next_.view(kEmbedding)); };
       EXPECT_TRUE(!whole_first || put_whole());
       EXPECT_TRUE(update.put_delta(changes_as(changes, next_)));
       EXPECT_TRUE(whole_first || put_whole());
