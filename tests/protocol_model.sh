@@ -25,7 +25,7 @@ expect() {  # WHAT WANTED GOT
 }
 expect "nobody reads what is being written" 0 "$(errors '' '-m1000000' -DSAFETY)"
 expect "somebody always gets on" 0 "$(errors '' '-m1000000 -l -f' -DNP)"
-for mistake in SKIP_RECHECK EARLY_FLIP NO_WAIT; do
+for mistake in SKIP_RECHECK EARLY_FLIP NO_WAIT UNCOUNTED_GATE; do
   expect "$mistake" 1 "$(errors "-D$mistake" '-m1000000' -DSAFETY)"
 done
 exit $failed

@@ -85,7 +85,8 @@ class Update {
   // scale may move; those are read whole from the model's mirror, and kFailedState where it has none of the
   // current version (LiveModel::attach_mirror). What the delta's owner keeps alive is not copied. Errors name
   // the tensor and the element: kInvalidArgument out of range or order, kDuplicateTensor twice, kNonFinite.
-  // kUnsupported in the mode in_place, which has no second slot.
+  // kUnsupported in the mode in_place, which has no second slot, and in `prepare` where a tie's other name
+  // came whole.
   Status put_delta(const TensorDelta& delta);
 
   // Quantizes what was borrowed. `prepare` does it where it was not called.

@@ -37,7 +37,11 @@ Status check_held_together(const Plan::Implementation& plan, const std::vector<b
 }  // namespace
 
 Coverage::Coverage(const Plan::Implementation& plan, std::vector<bool> in_scope, bool optional)
-    : plan_(plan), in_scope_(std::move(in_scope)), optional_(optional), covered_(plan.sources.size()) {}
+    : plan_(plan),
+      in_scope_(std::move(in_scope)),
+      optional_(optional),
+      covered_(plan.sources.size()),
+      as_changes_(plan.sources.size()) {}
 
 Result<std::unique_ptr<Coverage>> Coverage::create(const Plan::Implementation& plan,
                                                    const std::vector<std::string>& scope, bool deltas) {
@@ -101,6 +105,7 @@ Status Coverage::add_changes(int32_t source, uint64_t bytes) {
     return fail(ErrorCode::kDuplicateTensor, fmt::format("tensor {}: it came before", facts.name),
                 {facts.name});
   }
+  as_changes_[source] = 1;
   ++tensors_;
   source_bytes_ += bytes;
   return {};
@@ -109,6 +114,22 @@ Status Coverage::add_changes(int32_t source, uint64_t bytes) {
 bool Coverage::any(int32_t source) const {
   std::lock_guard lock(lock_of(source));
   return !covered_[source].empty();
+}
+
+Status Coverage::require_ties_alike() const {
+  for (size_t i = 0; i < plan_.sources.size(); ++i) {
+    const int32_t primary = plan_.sources[i].alias_of;
+    if (primary < 0 || covered_[i].empty() || covered_[primary].empty()) continue;
+    if (as_changes_[i] == as_changes_[primary]) continue;
+    const std::string &name = plan_.sources[i].name, &tied = plan_.sources[primary].name;
+    return fail(
+        ErrorCode::kUnsupported,
+        fmt::format("tensor {}: it is another name of {}, but one of them came whole and the other as "
+                    "changes; send one of the two",
+                    name, tied),
+        {name, tied});
+  }
+  return {};
 }
 
 Status Coverage::require_all() const {

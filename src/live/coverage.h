@@ -39,6 +39,10 @@ class Coverage {
   // enough.
   Status require_all() const;
 
+  // kUnsupported where one name of a tie came whole and the other as changes: what the changes leave out
+  // cannot be compared.
+  Status require_ties_alike() const;
+
  private:
   Coverage(const Plan::Implementation& plan, std::vector<bool> in_scope, bool optional);
   std::mutex& lock_of(int32_t source) const { return locks_[static_cast<size_t>(source) % locks_.size()]; }
@@ -47,6 +51,7 @@ class Coverage {
   std::vector<bool> in_scope_;
   const bool optional_;  // what does not come at all is not missing
   std::vector<IntervalSet> covered_;
+  std::vector<uint8_t> as_changes_;  // whether a source came that way; each has the lock of its source
   mutable std::array<std::mutex, 64> locks_;
   std::atomic<int64_t> tensors_{0};
   std::atomic<uint64_t> source_bytes_{0};

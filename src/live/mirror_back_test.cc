@@ -8,15 +8,29 @@
 namespace liveweight::testing {
 namespace {
 
-// While it lives, nothing can be written to a mirror.
-class NoMirrorWrites : public Seam {
+// While it lives, that step fails, but the first few times.
+class Failing : public Seam {
  public:
-  NoMirrorWrites() { set_seam(this); }
-  ~NoMirrorWrites() override { set_seam(nullptr); }
+  explicit Failing(Step step, int good = 0) : step_(step), good_(good) { set_seam(this); }
+  ~Failing() override { set_seam(nullptr); }
   Status reached(Step step) override {
-    return step == Step::kMirrorWrite ? fail(ErrorCode::kIo, "the test's disk is full") : Status{};
+    if (step != step_ || good_-- > 0) return {};
+    failed_ = true;
+    return fail(ErrorCode::kIo, "the test wants this to fail");
   }
   size_t shortened(Step, size_t bytes) override { return bytes; }
+  bool failed() const { return failed_; }
+
+ private:
+  const Step step_;
+  int good_;
+  bool failed_ = false;
+};
+
+// Nothing can be written to a mirror.
+class NoMirrorWrites : public Failing {
+ public:
+  explicit NoMirrorWrites(int good = 0) : Failing(Step::kMirrorWrite, good) {}
 };
 
 // At the version `first_`, or after a delta at `second_`. A delta to `third_` requantizes the row where those
@@ -25,12 +39,22 @@ class MirrorBack : public ::testing::Test {
  protected:
   void SetUp() override {
     options_.quantization = QuantizationConfig::uniform(parse_scheme("int8_per_channel").value());
+    start();
+  }
+
+  void start() {
     live_ = make_model(model_, first_.catalog(), options_).value();
     ASSERT_TRUE(put_all(*live_, first_));
     mirror_ = Mirror::open(folder_.path() / "mirror").value();
     ASSERT_TRUE(mirror_->replace(write_checkpoint(folder_.path(), first_), same_name, "1"));
     ASSERT_TRUE(live_->attach_mirror(mirror_));
     ASSERT_TRUE(put_changes(*live_, first_, second_));
+  }
+
+  std::shared_ptr<Mirror> another(const Weights& weights) {
+    auto mirror = Mirror::open(folder_.path() / "another").value();
+    EXPECT_TRUE(mirror->replace(write_checkpoint(folder_.path(), weights), same_name, "1"));
+    return mirror;
   }
 
   Weights with(Weights weights, int64_t element, float value) const {
@@ -123,20 +147,72 @@ TEST_F(MirrorBack, IsForgottenWhereAnotherIsAttached) {
     const NoMirrorWrites full;
     ASSERT_TRUE(live_->rollback());
   }
-  const auto another = Mirror::open(folder_.path() / "another").value();
-  ASSERT_TRUE(another->replace(write_checkpoint(folder_.path(), first_), same_name, "1"));
-  ASSERT_TRUE(live_->attach_mirror(another));
+  ASSERT_TRUE(live_->attach_mirror(another(first_)));
   const Weights next = with(first_, 2, 2.0f);
   ASSERT_TRUE(put_changes(*live_, first_, next)) << "the new one is at the model's version";
   expect_at(next);
 }
 
 TEST_F(MirrorBack, IsNotTakenForAnotherThatWasAttachedSince) {
-  const auto another = Mirror::open(folder_.path() / "another").value();
-  ASSERT_TRUE(another->replace(write_checkpoint(folder_.path(), second_), same_name, "2"));
-  ASSERT_TRUE(live_->attach_mirror(another));
+  ASSERT_TRUE(live_->attach_mirror(another(second_)));
   ASSERT_TRUE(live_->rollback());
   expect_right_or_refused(first_, with(first_, 2, 2.0f));
+}
+
+TEST_F(MirrorBack, IsNotAnotherWhoseLastChangeWasNotTheModels) {
+  const Weights others = with(second_, 1, 0.75f);
+  mirror_ = another(others);
+  ASSERT_TRUE(mirror_->record(deltas_between(others, second_), "2", mirror_->sequence()));
+  ASSERT_TRUE(mirror_->settle());
+  ASSERT_TRUE(live_->attach_mirror(mirror_));
+  ASSERT_TRUE(live_->rollback());
+  expect_holds(*mirror_, second_);
+  expect_right_or_refused(first_, with(first_, 2, 2.0f));
+}
+
+// Nothing of going back was written, or it was noted but not put in, or all of it was.
+TEST_F(MirrorBack, GoesAlongToAndFroWhereverItsDiskWasFull) {
+  bool failed = true;
+  for (int written = 0; failed; ++written) {
+    SCOPED_TRACE(written);
+    start();
+    {
+      const NoMirrorWrites full(written);
+      ASSERT_TRUE(live_->rollback());
+      failed = full.failed();
+    }
+    ASSERT_TRUE(live_->rollback());
+    ASSERT_TRUE(live_->rollback());
+    const Weights next = with(first_, 2, 2.0f);
+    const auto report = put_changes(*live_, first_, next);
+    ASSERT_TRUE(report) << report.error().message;
+    expect_at(next);
+  }
+}
+
+TEST_F(MirrorBack, IsNotTakenForThatOfAnotherUpdateOfTheSameLabel) {
+  UpdateOptions options;
+  options.label = "the same";
+  ASSERT_TRUE(live_->rollback());
+  ASSERT_TRUE(put_changes(*live_, first_, second_, options));
+  const Weights other = with(first_, 3, 0.25f);
+  {
+    const NoMirrorWrites full;
+    ASSERT_TRUE(live_->rollback());
+    ASSERT_TRUE(put_changes(*live_, first_, other, options)) << "small elements need no mirror";
+  }
+  expect_right_or_refused(other, with(other, 2, 2.0f));
+}
+
+TEST_F(MirrorBack, ComesBackFromAnUpdateThatFailedAtItsLastStep) {
+  {
+    const Failing last(Step::kFlip);
+    ASSERT_FALSE(put_changes(*live_, second_, third_));
+  }
+  const Weights next = with(second_, 3, 3.0f);
+  const auto report = put_changes(*live_, second_, next);
+  ASSERT_TRUE(report) << report.error().message;
+  expect_at(next);
 }
 
 // Anything that moves the model, its mirror or both, some of it while the mirror's disk is full.

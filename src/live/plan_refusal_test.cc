@@ -80,6 +80,23 @@ TEST_F(PlanRefusal, ATiedHeadSharesTheEmbeddingOnlyUnderTheSameScheme) {
   EXPECT_TRUE(shares());
 }
 
+TEST(PlanOfATie, AHeadWithATensorOfItsOwnIsNotTheEmbeddingsOtherName) {
+  Random random(3);
+  const RandomModel untied = model_of("LlamaForCausalLM", false);
+  const Weights weights = untied.weights(random);
+  const std::string embedding = "model.embed_tokens.weight";
+  ModelDescription description = untied.description();
+  description.aliases = {{"lm_head.weight", embedding}};
+  const auto live = LiveModel::create(Plan::compile(description, weights.catalog(), {}).value()).value();
+  ASSERT_TRUE(put_all(*live, weights));
+  UpdateOptions options;
+  options.scope = {embedding};
+  auto update = live->begin_update(options);
+  ASSERT_TRUE(update->put(embedding, weights.view(embedding)));
+  const auto report = update->commit();
+  EXPECT_TRUE(report) << report.error().message;
+}
+
 TEST_F(PlanRefusal, TheBytesOfATieCountOnce) {
   uint64_t bytes = 0;
   for (const auto& [name, entry] : weights_.tensors) bytes += entry.bytes.size();

@@ -148,6 +148,7 @@ Status Update::Implementation::prepare_now() {
   if (prepared) return {};
   // Cheap proofs first: what is missing should not cost a pass over the rest.
   LW_TRY(coverage->require_all());
+  LW_TRY(coverage->require_ties_alike());
   LW_TRY(check_whole_matrices());
   LW_TRY(stage_now(true));
   const auto start = Clock::now();

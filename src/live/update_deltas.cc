@@ -1,8 +1,8 @@
 // The part of an update that knows of deltas.
 #include <fmt/format.h>
 
+#include <iterator>
 #include <map>
-#include <set>
 
 #include "base/seam.h"
 #include "live/update_state.h"
@@ -75,21 +75,25 @@ Status Update::Implementation::stage_deltas() {
 Status Update::Implementation::check_whole_matrices() const {
   if (!options.deltas) return {};
   const Plan::Implementation& plan = model.tables();
+  std::vector<bool> whole(plan.sources.size());  // under any name
+  for (int32_t s = 0; s < static_cast<int32_t>(plan.sources.size()); ++s) {
+    if (coverage->any(s) && !deltas->has(s)) whole[plan.primary_of(s)] = true;
+  }
   std::map<std::pair<int32_t, int32_t>, std::pair<int32_t, int32_t>> first_of;  // whole, and not
   for (int32_t s = 0; s < static_cast<int32_t>(plan.sources.size()); ++s) {
     for (const Target& target : plan.sources[s].targets) {
       if (!shares_scale(target)) continue;
       auto [at, added] = first_of.try_emplace({target.parameter, target.matrix}, -1, -1);
-      (coverage->any(s) && !deltas->has(s) ? at->second.first : at->second.second) = s;
+      (whole[s] ? at->second.first : at->second.second) = s;
     }
   }
   for (const auto& [key, members] : first_of) {
     if (members.first < 0 || members.second < 0) continue;
-    const std::string &whole = plan.sources[members.first].name, &other = plan.sources[members.second].name;
+    const std::string &came = plan.sources[members.first].name, &other = plan.sources[members.second].name;
     return fail(ErrorCode::kInvalidArgument,
-                fmt::format("tensor {}: it came whole and {} did not, but one scale covers both in {}", whole,
+                fmt::format("tensor {}: it came whole and {} did not, but one scale covers both in {}", came,
                             other, plan.parameters[key.first].name),
-                {whole, other});
+                {came, other});
   }
   return {};
 }
@@ -109,11 +113,8 @@ Status Update::Implementation::record_in_mirror() {
   std::vector<TensorDelta> changes = deltas->take();
   std::erase_if(changes, [&](const TensorDelta& delta) { return !model.mirror->find(delta.name).data; });
   if (!changes_only) {
-    std::set<std::string> known;  // of tied tensors one may have come as changes, and another whole
-    for (const TensorDelta& delta : changes) known.insert(delta.name);
-    for (TensorDelta& delta : whole_changes->take(*model.mirror)) {
-      if (known.insert(delta.name).second) changes.push_back(std::move(delta));
-    }
+    std::vector<TensorDelta> whole = whole_changes->take(*model.mirror);
+    std::move(whole.begin(), whole.end(), std::back_inserter(changes));
   }
   const uint64_t sequence = *model.mirror_sequence;
   LW_TRY(model.mirror->record(std::move(changes), options.label, sequence));

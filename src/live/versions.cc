@@ -19,18 +19,26 @@ bool wait_until(std::chrono::milliseconds timeout, const Condition& condition) {
   return true;
 }
 
+bool is_shut(uint32_t gate) {
+  return gate % 2 == 1;
+}
+
 }  // namespace
 
 Snapshot::State* Versions::enter() {
   while (true) {
-    gate_shut_.wait(true);
+    const uint32_t gate = gate_.load();
+    if (is_shut(gate)) {
+      gate_.wait(gate);
+      continue;
+    }
     Snapshot::State* state = current_.load();
     if (!state) {
-      if (gate_shut_.load()) continue;
+      if (gate_.load() != gate) continue;  // one was withdrawn, and another may be there by now
       return nullptr;
     }
     ++state->readers;
-    if (current_.load() == state && !gate_shut_.load()) return state;
+    if (current_.load() == state && gate_.load() == gate) return state;
     --state->readers;
   }
 }
@@ -48,7 +56,7 @@ bool Versions::wait_for_readers(const Snapshot::State& state, std::chrono::milli
 }
 
 bool Versions::shut_gate(std::chrono::milliseconds timeout) {
-  gate_shut_ = true;
+  gate_ |= 1;
   const auto everybody_out = [&] { return states_[0].readers.load() == 0 && states_[1].readers.load() == 0; };
   if (wait_until(timeout, everybody_out)) return true;
   open_gate();
@@ -56,8 +64,8 @@ bool Versions::shut_gate(std::chrono::milliseconds timeout) {
 }
 
 void Versions::open_gate() {
-  gate_shut_ = false;
-  gate_shut_.notify_all();
+  if (is_shut(gate_.load())) ++gate_;
+  gate_.notify_all();
 }
 
 void Versions::publish(Snapshot::State* next) {

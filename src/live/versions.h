@@ -47,7 +47,8 @@ class Versions {
  private:
   Snapshot::State states_[2];
   std::atomic<Snapshot::State*> current_{nullptr};
-  std::atomic<bool> gate_shut_{false};
+  // Odd: shut. It counts, so that a reader that found no version knows whether it was shut meanwhile.
+  std::atomic<uint32_t> gate_{0};
   uint64_t last_number_ = 0;
   mutable std::mutex label_mutex_;
 };

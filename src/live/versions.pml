@@ -1,25 +1,38 @@
 /* The protocol of versions.h as a model for spin: readers that enter and leave a table, a writer that flips or, behind
-   the gate, overwrites. Checked: nobody reads what is being written, one step reads one version, and somebody always
-   gets on. tests/protocol_model.sh also checks that each of three mistakes is found: -DSKIP_RECHECK, -DEARLY_FLIP,
-   -DNO_WAIT. Every load, store and increment is one step, as they are sequentially consistent. */
+   the gate, overwrites, maybe withdrawing the version meanwhile. Checked: nobody reads what is being written or is told
+   that there is no version, one step reads one version, and somebody always gets on. tests/protocol_model.sh also checks
+   that each of four mistakes is found: -DSKIP_RECHECK, -DEARLY_FLIP, -DNO_WAIT, -DUNCOUNTED_GATE. Every load, store and
+   increment is one step, as they are sequentially consistent. */
 #define READERS 2
 #define STEPS 2
 #define UPDATES 3
 
-byte current = 0;     /* which of the two tables */
+#define NONE 2
+
+byte current = 0;     /* which of the two tables, or NONE */
 byte readers[2];      /* counted in */
-bool gate_shut = false;
+byte gate = 0;        /* odd: shut */
 byte content[2];      /* the version that a table's slots hold */
 bool writing[2];
 
 proctype reader() {
-  byte table, seen, steps = 0;
+  byte table, gate_before, seen, steps = 0;
   do
   :: steps == STEPS -> break
   :: else ->
 enter:
-     !gate_shut;
+     atomic { gate % 2 == 0; gate_before = gate };
      table = current;
+     if
+     :: table == NONE ->
+#ifdef UNCOUNTED_GATE
+        assert(gate % 2 == 1);
+#else
+        assert(gate != gate_before);
+#endif
+        goto enter
+     :: else
+     fi;
      readers[table]++;
 #ifndef SKIP_RECHECK
      if
@@ -28,7 +41,7 @@ enter:
      fi;
 #endif
      if
-     :: !gate_shut -> goto inside
+     :: gate == gate_before -> goto inside
      :: else -> goto leave_again
      fi;
 leave_again:
@@ -61,20 +74,24 @@ inline flip(version) {
 
 /* Overwrites what is read, with everybody out; or gives up, as after a timeout. */
 inline overwrite(version) {
-  gate_shut = true;
+  gate++;
   if
   :: readers[0] == 0 ->
      readers[1] == 0;
+     other = 1 - current;
+     if
+     :: current = NONE
+     :: skip
+     fi;
      writing[0] = true;
      writing[1] = true;
-     other = 1 - current;
      content[other] = version;
      current = other;
      writing[0] = false;
      writing[1] = false
   :: skip
   fi;
-  gate_shut = false
+  gate++
 }
 
 active proctype writer() {
