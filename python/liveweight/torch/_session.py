@@ -31,6 +31,7 @@ class Session:
         self.learned = learned or Learned()
         self.update = _core.BuffersUpdate()
         self.targets: list[Target] = []
+        self.held: list[Target] = []  # those that a temporary was made for
         self.layers: list[Layer] = []
         self.pending: list[tuple[Target, int, torch.Tensor]] = []
         self.pending_bytes = 0
@@ -92,9 +93,10 @@ class Session:
                 self._give(target, start, source)
             else:
                 target.temporary.fill(start, source)
-        for target in self.targets:
-            if target.temporary is not None and target.is_held_whole():
+        for target in self.held:
+            if target.is_held_whole():
                 self._finish(target)
+        self.held = [target for target in self.held if target.temporary is not None]
 
     def _give(self, target: Target, start: int, source: torch.Tensor) -> None:
         lasting = source.dtype == target.original.dtype and source.is_contiguous() and self._lasts(source)
@@ -139,6 +141,7 @@ class Session:
                 raise _error("unsupported", target.name, "the loader came back to a parameter whose elements were quantized "
                                                          "already; the next reload will hold it whole")
         target.hold()
+        self.held.append(target)
         target.made, target.staged = None, False
         earlier, target.borrowed = target.borrowed, []
         if target.index is not None:
@@ -230,4 +233,5 @@ class Session:
             target.temporary = target.made = None
             target.borrowed = []
         self.update = _core.BuffersUpdate()
-        self.targets, self.layers, self.pending, self.mapped, self.lasting, self.saved = [], [], [], [], set(), []
+        self.targets, self.held, self.layers, self.pending = [], [], [], []
+        self.mapped, self.lasting, self.saved = [], set(), []
