@@ -33,6 +33,13 @@ def chunks(cases, first_seed):
 
 
 def main():
+    try:
+        hold()
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def hold():
     binary = sys.argv[1]
     cases = int(sys.argv[2]) if len(sys.argv) > 2 else 1_000_000
     first_seed = int(sys.argv[3]) if len(sys.argv) > 3 else 1
@@ -49,7 +56,11 @@ def main():
         for _ in range(os.cpu_count()):
             start()
         while running:
-            finished, _ = concurrent.futures.wait(running, return_when=concurrent.futures.FIRST_COMPLETED)
+            try:
+                finished, _ = concurrent.futures.wait(running, return_when=concurrent.futures.FIRST_COMPLETED)
+            except KeyboardInterrupt:
+                print(f"interrupted: {done:,} cases held, seeds from {first_seed} on")
+                raise
             for future in finished:
                 rounds = running.pop(future)
                 name, seed, result = future.result()
