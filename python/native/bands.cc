@@ -182,19 +182,15 @@ Result<float> check_rows(const std::string& name, const Matrix& matrix, const Ro
   return maxima.empty() ? 0.0f : *std::max_element(maxima.begin(), maxima.end());
 }
 
-Status quantize_rows(const std::string& name, const Matrix& matrix, const Rows& rows, float amax) {
-  const TensorUnit unit = tensor_unit(matrix, rows, amax);
-  return run_jobs(band_count(matrix, rows),
-                  [&](int64_t i) { return quantize_band(name, matrix, band_of(matrix, rows, i), unit); });
-}
-
 Status quantize_matrix(const std::string& name, const Matrix& matrix, const std::byte* data) {
   const Rows all{data, 0, matrix.rows};
   float amax = 0;
   if (matrix.scheme.granularity == Granularity::kTensor) {
     LW_ASSIGN(amax, check_rows(name, matrix, all));
   }
-  return quantize_rows(name, matrix, all, amax);
+  const TensorUnit unit = tensor_unit(matrix, all, amax);
+  return run_jobs(band_count(matrix, all),
+                  [&](int64_t i) { return quantize_band(name, matrix, band_of(matrix, all, i), unit); });
 }
 
 }  // namespace liveweight::python

@@ -72,10 +72,7 @@ Result<float> check_rows(const std::string& name, const Matrix& matrix, const Ro
 // Quantizes one band, on the calling thread. A scale of the whole tensor is written by the first.
 Status quantize_band(const std::string& name, const Matrix& matrix, const Rows& band, const TensorUnit& unit);
 
-// Quantizes on all threads; `amax` as in tensor_unit.
-Status quantize_rows(const std::string& name, const Matrix& matrix, const Rows& rows, float amax);
-
-// All of it, whatever the scheme.
+// All of it, on all threads, whatever the scheme.
 Status quantize_matrix(const std::string& name, const Matrix& matrix, const std::byte* data);
 
 }  // namespace liveweight::python

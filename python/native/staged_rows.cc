@@ -73,20 +73,10 @@ bool find_changes(const std::byte* old, const std::byte* fresh, uint64_t count, 
   if (changes.positions.size() < room) changes.positions.resize(room);
   if (changes.values.size() < room * cell) changes.values.resize(room * cell);
   uint64_t& found = changes.count = 0;
-  const auto compare = [&](const std::byte* a, const std::byte* b, uint64_t first, uint64_t cells) {
-    found += find_changed_cells(cell_bytes, a, b, cells, first, &changes.positions[found],
-                                &changes.values[found * cell]);
-  };
   for (uint64_t at = 0; at < count; at += kBlock) {
-    const uint64_t cells = std::min(kBlock, count - at), even = cells / kCellsAtOnce * kCellsAtOnce;
-    const uint64_t end = at + even, left = cells - even;
-    compare(old + at * cell, fresh + at * cell, at, even);
-    if (left > 0) {  // the last few, with zeros after them
-      std::byte last[2][kCellsAtOnce * sizeof(uint64_t)] = {};
-      std::memcpy(last[0], old + end * cell, left * cell);
-      std::memcpy(last[1], fresh + end * cell, left * cell);
-      compare(last[0], last[1], end, kCellsAtOnce);
-    }
+    const uint64_t cells = std::min(kBlock, count - at);
+    found += find_changed_cells(cell_bytes, old + at * cell, fresh + at * cell, cells, at,
+                                &changes.positions[found], &changes.values[found * cell]);
     if (found > limit / 4 + limit * (at + cells) / count) return false;
   }
   return true;

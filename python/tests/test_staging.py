@@ -60,6 +60,11 @@ class Staging(unittest.TestCase):
             piece.release()
             buffer[:] = bytes(len(buffer))  # it does not stay
 
+    def expect_committed(self, update, live, weights, scheme):
+        update.prepare(False)
+        update.commit()
+        self.assertEqual(bits(live), bits(weights.quantized(scheme)))
+
     def test_a_step_of_training_takes_a_small_part_of_the_memory_of_its_codes(self):
         for scheme in SCHEMES:
             with self.subTest(scheme):
@@ -71,9 +76,7 @@ class Staging(unittest.TestCase):
                 self.put_all(update, new)
                 self.assertEqual(bits(live), bits(old.quantized(scheme)))
                 self.assertLess(update.staged_bytes, sum(map(len, bits(live))) / 8)
-                update.prepare(False)
-                update.commit()
-                self.assertEqual(bits(live), bits(new.quantized(scheme)))
+                self.expect_committed(update, live, new, scheme)
 
     def test_other_weights_take_no_more_memory_than_they_are_in(self):
         for scheme in SCHEMES:
@@ -84,9 +87,7 @@ class Staging(unittest.TestCase):
                 codes, *scales = map(len, bits(live))
                 packed = codes / 2 if scheme.startswith("int4") else codes
                 self.assertLess(update.staged_bytes, packed + sum(scales) + 1024)
-                update.prepare(False)
-                update.commit()
-                self.assertEqual(bits(live), bits(new.quantized(scheme)))
+                self.expect_committed(update, live, new, scheme)
 
     def test_rows_that_come_again_take_the_place_and_memory_of_those_before(self):
         for scheme in SCHEMES:
@@ -102,9 +103,7 @@ class Staging(unittest.TestCase):
                 self.assertEqual(update.staged_bytes, 0)
                 self.put_all(update, second)
                 self.put_all(update, first)
-                update.prepare(False)
-                update.commit()
-                self.assertEqual(bits(live), bits(first.quantized(scheme)))
+                self.expect_committed(update, live, first, scheme)
 
     def test_one_row_that_becomes_another_is_not_held_with_its_neighbours(self):
         old = Weights(2 * BLOCK, 320, 8)
@@ -113,9 +112,7 @@ class Staging(unittest.TestCase):
         update, live = begin("int8_per_channel", old)
         self.put_all(update, new)
         self.assertLess(update.staged_bytes, 10 * 320)
-        update.prepare(False)
-        update.commit()
-        self.assertEqual(bits(live), bits(new.quantized("int8_per_channel")))
+        self.expect_committed(update, live, new, "int8_per_channel")
 
 
 if __name__ == "__main__":

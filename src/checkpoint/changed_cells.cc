@@ -79,7 +79,16 @@ HWY_EXPORT(find_changed_cells_on);
 
 uint64_t find_changed_cells(int64_t cell, const std::byte* old, const std::byte* updated, uint64_t count,
                             uint64_t first, uint32_t* positions, std::byte* values) {
-  return HWY_DYNAMIC_DISPATCH(find_changed_cells_on)(cell, old, updated, count, first, positions, values);
+  const auto find = HWY_DYNAMIC_DISPATCH(find_changed_cells_on);
+  const uint64_t left = count % kCellsAtOnce, whole = count - left;
+  const uint64_t found = find(cell, old, updated, whole, first, positions, values);
+  if (left == 0) return found;
+  const auto bytes = static_cast<uint64_t>(cell);
+  std::byte last[2][kCellsAtOnce * sizeof(uint64_t)] = {};  // the last few, with zeros after them
+  std::memcpy(last[0], old + whole * bytes, left * bytes);
+  std::memcpy(last[1], updated + whole * bytes, left * bytes);
+  return found +
+         find(cell, last[0], last[1], kCellsAtOnce, first + whole, positions + found, values + found * bytes);
 }
 
 }  // namespace liveweight

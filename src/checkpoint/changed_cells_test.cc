@@ -47,8 +47,9 @@ Found look_for(int64_t cell, const std::vector<std::byte>& old, const std::vecto
 TEST_P(ChangedCellsOn, AreThoseThatComparingOneByOneFinds) {
   std::mt19937_64 random(1);
   for (const int64_t cell : {1, 2, 4, 8}) {
-    for (const double share : {0.0, 0.01, 0.03, 0.5, 1.0}) {
-      std::vector<std::byte> old(kCellsAtOnce * 20 * cell);
+    for (const double share : {0.0, 0.01, 0.03, 0.3, 0.5, 0.9, 1.0}) {
+      const uint64_t left = random() % 2 ? random() % kCellsAtOnce : 0;
+      std::vector<std::byte> old((kCellsAtOnce * 20 + left) * cell);
       for (std::byte& byte : old) byte = static_cast<std::byte>(random());
       std::vector<std::byte> updated = old;
       for (size_t at = 0; at < old.size(); at += cell) {

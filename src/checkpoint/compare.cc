@@ -19,26 +19,14 @@ ChangedCells compare_piece(uint64_t cell, const std::byte* old, const std::byte*
                            uint64_t end) {
   ChangedCells piece;
   uint64_t found = 0;
-  const auto compare = [&](const std::byte* a, const std::byte* b, uint64_t first, uint64_t count) {
+  for (uint64_t at = begin; at < end; at += kBlock) {
+    const uint64_t count = std::min(kBlock, end - at);
     if (piece.positions.size() < found + count + 2) {
       piece.positions.resize(2 * piece.positions.size() + kBlock + 2);
       piece.values.resize(piece.positions.size() * cell);
     }
-    found += find_changed_cells(static_cast<int64_t>(cell), a, b, count, first, &piece.positions[found],
-                                &piece.values[found * cell]);
-  };
-  uint64_t at = begin;
-  const uint64_t whole_end = begin + (end - begin) / kCellsAtOnce * kCellsAtOnce;
-  while (at < whole_end) {
-    const uint64_t count = std::min(kBlock, whole_end - at);
-    compare(old + at * cell, updated + at * cell, at, count);
-    at += count;
-  }
-  if (at < end) {  // the last few, with zeros after them
-    std::byte last[2][kCellsAtOnce * sizeof(uint64_t)] = {};
-    std::memcpy(last[0], old + at * cell, (end - at) * cell);
-    std::memcpy(last[1], updated + at * cell, (end - at) * cell);
-    compare(last[0], last[1], at, kCellsAtOnce);
+    found += find_changed_cells(static_cast<int64_t>(cell), old + at * cell, updated + at * cell, count, at,
+                                &piece.positions[found], &piece.values[found * cell]);
   }
   piece.positions.resize(found);
   piece.values.resize(found * cell);

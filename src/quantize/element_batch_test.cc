@@ -44,11 +44,7 @@ Drawn draw(std::mt19937_64& random, const ElementRule& rule) {
   }
 }
 
-class ElementBatchOn : public ::testing::TestWithParam<int64_t> {
- protected:
-  void SetUp() override { hwy::SetSupportedTargetsForTest(GetParam()); }
-  void TearDown() override { hwy::SetSupportedTargetsForTest(0); }
-};
+class ElementBatchOn : public testing::OnTarget {};
 
 TEST_P(ElementBatchOn, HasTheOraclesCodesAndMasksForEveryProfileAndDtype) {
   std::mt19937_64 random(3);
@@ -113,7 +109,7 @@ TEST_P(ElementBatchOn, FindsScalesFromTwoToTheHundredthOnUnclear) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Targets, ElementBatchOn, ::testing::ValuesIn(testing::targets()),
-                         [](const auto& info) { return std::string(hwy::TargetName(info.param)); });
+                         testing::target_name);
 GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(ElementBatchOn);
 
 // What a delta relies on: where the scale is clear, it tells all of the unit's numbers; an element that is

@@ -53,11 +53,7 @@ void expect_equal(const Matrix& matrix, const Scheme& scheme, CutShape cut) {
       << format.bytes << "; scales begin at " << format.scale.offset;
 }
 
-class QuantizeTest : public ::testing::TestWithParam<int64_t> {
- protected:
-  void SetUp() override { hwy::SetSupportedTargetsForTest(GetParam()); }
-  void TearDown() override { hwy::SetSupportedTargetsForTest(0); }
-};
+class QuantizeTest : public OnTarget {};
 
 TEST_P(QuantizeTest, EveryBitIsTheOracles) {
   Random random(1);
@@ -210,8 +206,7 @@ TEST_P(QuantizeTest, TheLastElementCountsInBlocksThatAnEdgeCutsAndInNoOther) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Targets, QuantizeTest, ::testing::ValuesIn(targets()),
-                         [](const auto& info) { return std::string(hwy::TargetName(info.param)); });
+INSTANTIATE_TEST_SUITE_P(Targets, QuantizeTest, ::testing::ValuesIn(targets()), target_name);
 GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(QuantizeTest);
 
 }  // namespace

@@ -2,6 +2,7 @@
 // from a seed.
 #pragma once
 
+#include <gtest/gtest.h>
 #include <hwy/targets.h>
 
 #include <bit>
@@ -62,6 +63,17 @@ inline std::vector<int64_t> targets() {
     all.push_back(rest & -rest);
   }
   return all;
+}
+
+// A test that runs on each of them.
+class OnTarget : public ::testing::TestWithParam<int64_t> {
+ protected:
+  void SetUp() override { hwy::SetSupportedTargetsForTest(GetParam()); }
+  void TearDown() override { hwy::SetSupportedTargetsForTest(0); }
+};
+
+inline std::string target_name(const ::testing::TestParamInfo<int64_t>& info) {
+  return hwy::TargetName(info.param);
 }
 
 // Numbers of one magnitude, any finite bits, exact ties, or all the same: what weights and accidents look

@@ -7,11 +7,7 @@
 namespace liveweight {
 namespace {
 
-class UnpackInt4On : public ::testing::TestWithParam<int64_t> {
- protected:
-  void SetUp() override { hwy::SetSupportedTargetsForTest(GetParam()); }
-  void TearDown() override { hwy::SetSupportedTargetsForTest(0); }
-};
+class UnpackInt4On : public testing::OnTarget {};
 
 TEST_P(UnpackInt4On, HasTheOraclesCodesForAnySizeAndPlaceAndWritesNothingElse) {
   std::mt19937_64 random(11);
@@ -46,7 +42,7 @@ TEST(UnpackInt4, TheEvenColumnIsTheLowNibbleAndZeroIsTheCodeEight) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Targets, UnpackInt4On, ::testing::ValuesIn(testing::targets()),
-                         [](const auto& info) { return std::string(hwy::TargetName(info.param)); });
+                         testing::target_name);
 GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(UnpackInt4On);
 
 }  // namespace
