@@ -47,7 +47,7 @@ class BoxQuantizer {
     Fault fault;
     if (!format_.scheme.quantizes()) {
       fault = copy_rows();
-    } else if (!encode_.run || splits_bytes()) {
+    } else if (!encode_.strip || splits_bytes()) {
       fault = oracle(box_.row, box_.rows, box_.col, box_.cols);
     } else if (format_.scheme.granularity == Granularity::kBlock) {
       fault = block_rows();
@@ -60,7 +60,7 @@ class BoxQuantizer {
 
  private:
   static constexpr int64_t kLargestGroup = 256;  // whose codes are gathered before they leave for memory
-  static constexpr int64_t kStripBlocks = 8;  // side by side: what of a row of blocks is worked on at a time
+  static constexpr int64_t kStripBlocks = 4;  // side by side: what of a row of blocks is worked on at a time
 
   // Whether a group begins in the middle of a byte of codes.
   bool splits_bytes() const {
@@ -190,8 +190,7 @@ class BoxQuantizer {
       prepare_coders(count, size);
     }
     store_scales(row, begin, size, count);
-    for (int64_t i = 0; i < count; ++i)
-      encode(row, begin + i * size, std::min(begin + (i + 1) * size, end), i);
+    encode(row, 1, begin, end, size);
     return std::nullopt;
   }
 
@@ -238,14 +237,21 @@ class BoxQuantizer {
     }
   }
 
-  void encode(int64_t row, int64_t begin, int64_t end, int64_t unit) const {
-    begin = std::max(begin, kept_begin_);
-    end = std::min(end, kept_end_);
-    if (begin >= end) return;
-    const int64_t local = begin - format_.source_col;
+  // Units of `size` columns, side by side from `begin` on.
+  void encode(int64_t row, int64_t rows, int64_t begin, int64_t end, int64_t size) const {
+    const int64_t first = std::max(begin, kept_begin_), last = std::min(end, kept_end_);
+    if (first >= last) return;
+    const int64_t local = first - format_.source_col, unit = (first - begin) / size;
     const int64_t byte = format_.scheme.element == Element::kInt4 ? local / 2 : local;
-    encode_.run(at(row, begin), end - begin, coders_[unit], reinterpret_cast<uint8_t*>(data_row(row) + byte),
-                ahead_);
+    const Strip strip{at(row, first),
+                      box_.stride,
+                      reinterpret_cast<uint8_t*>(data_row(row) + byte),
+                      format_.data.row_bytes,
+                      rows,
+                      last - first,
+                      size,
+                      (first - begin) % size};
+    encode_.strip(strip, &coders_[unit], ahead_);
   }
 
   void clear_padding(int64_t row) const {
@@ -280,14 +286,13 @@ class BoxQuantizer {
   // Up to kStripBlocks blocks, side by side.
   Fault blocks(int64_t row, int64_t row_end, int64_t col, int64_t end) {
     const int64_t edge = format_.scheme.size, count = (end - col + edge - 1) / edge;
-    const auto end_of = [&](int64_t i) { return std::min(col + (i + 1) * edge, end); };
-    LargestMagnitude<S> largest[kStripBlocks];
-    for (int64_t r = row; r < row_end; ++r) {
-      for (int64_t i = 0; i < count; ++i) largest[i].add(at(r, col + i * edge), end_of(i) - (col + i * edge));
-    }
     bool regular = true;
     for (int64_t i = 0; i < count; ++i) {
-      largest_[i] = largest[i].get();
+      LargestMagnitude<S> largest;
+      for (int64_t r = row; r < row_end; ++r) {
+        largest.add(at(r, col + i * edge), std::min(edge, end - (col + i * edge)));
+      }
+      largest_[i] = largest.get();
       regular &= is_finite<S>(largest_[i]);
     }
     if (!regular) return oracle(row, row_end - row, col, end - col);
@@ -298,9 +303,7 @@ class BoxQuantizer {
     const int64_t first = std::max(row, region_.segment.source_row);
     const int64_t last = std::min(row_end, region_.segment.source_row + region_.segment.rows);
     if (first < last && keeps(first)) store_scales(first, col, edge, count);
-    for (int64_t r = first; r < last; ++r) {
-      for (int64_t i = 0; i < count; ++i) encode(r, col + i * edge, end_of(i), i);
-    }
+    if (first < last) encode(first, last - first, col, end, edge);
     return std::nullopt;
   }
 

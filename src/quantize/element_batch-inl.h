@@ -30,8 +30,7 @@ class BatchEncoder {
                            hn::Ne(scale, set(rule_.unclear_scale)));
       const auto factor = factor_of(scale, clear);
       const auto small = hn::Lt(hn::Abs(x), hn::Mul(scale, near));
-      hn::StoreU(hn::TruncateTo(hn::Rebind<uint8_t, WordTag>(),
-                                codes_(to_code_space<S, kEncoding, false>(x, factor, set(0)))),
+      hn::StoreU(low_bytes(WordTag(), codes_(to_code_space<S, kEncoding, false>(x, factor, set(0)))),
                  hn::Rebind<uint8_t, WordTag>(), batch.code + i);
       batch.large |= bits_of_mask(hn::Not(small)) << i;
       batch.unclear |= bits_of_mask(hn::Not(clear)) << i;

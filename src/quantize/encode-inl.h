@@ -104,7 +104,7 @@ struct Int4Codes : IntegerCodes {
 template <int kBits>
 HWY_INLINE auto pack(WordVector codes) {
   if constexpr (kBits == 8) {
-    return hn::TruncateTo(hn::Rebind<uint8_t, WordTag>(), codes);
+    return low_bytes(WordTag(), codes);
   } else {
     const hn::RepartitionToWide<WordTag> pairs;
     const auto both = hn::BitCast(pairs, codes);

@@ -7,6 +7,7 @@
 #define LIVEWEIGHT_QUANTIZE_ENCODERS_INL_H_
 #endif
 
+#include <algorithm>
 #include <type_traits>
 
 #include "quantize/encode-inl.h"
@@ -27,9 +28,18 @@ struct UnitCoder {
 // Makes the table where a unit of so many elements is worth it.
 using PrepareUnit = void (*)(UnitCoder& unit, int64_t elements);
 
-// Elements of one unit in one row.
-using EncodeRun = void (*)(const void* from, int64_t count, const UnitCoder& unit, uint8_t* to,
-                           int64_t ahead);
+// Units side by side, `unit_cols` columns each, all but the first `skipped` of the first one.
+struct Strip {
+  const void* from;
+  int64_t stride;  // elements from row to row
+  uint8_t* to;
+  int64_t to_stride;  // bytes
+  int64_t rows, cols;
+  int64_t unit_cols, skipped;
+};
+
+// `ahead`: how many bytes behind each element lies what is wanted in the second-level cache soon.
+using EncodeStrip = void (*)(const Strip& strip, const UnitCoder* units, int64_t ahead);
 
 // `groups` units of `size` elements side by side in one row, `size` a multiple of kLanes; factor[i] and
 // offset[i] are of unit i. `to` is plain memory.
@@ -38,7 +48,7 @@ using EncodeGroups = void (*)(const void* from, int64_t groups, int64_t size, co
 
 struct Encoders {
   PrepareUnit prepare = nullptr;
-  EncodeRun run = nullptr;  // null for a pair of element and encoding that no profile has
+  EncodeStrip strip = nullptr;  // null for a pair of element and encoding that no profile has
   EncodeGroups groups = nullptr;
 };
 
@@ -49,30 +59,50 @@ inline constexpr bool kTabled =
 template <class S, class Codes, Encoding kEncoding, bool kZeroPoint>
 void prepare_unit(UnitCoder& unit, int64_t elements) {
   constexpr int64_t kWorth = 1024;
+  constexpr bool kMultiplies = kEncoding == Encoding::kMultiply;
   unit.tabled = false;
   if constexpr (kTabled<S, Codes>) {
-    if (elements < kWorth || !suits_table(unit.factors.factor)) return;
+    const float factor = unit.factors.factor;
+    if (elements < kWorth || !suits_table(factor)) return;
     const Encoder<S, Codes, kEncoding, kZeroPoint> encoder(unit.factors);
-    fill_table([&](FloatVector x) HWY_ATTR { return encoder.code_space(x); }, unit.table);
+    fill_table([&](FloatVector x) HWY_ATTR { return encoder.code_space(x); },
+               kMultiplies ? 0x1p-6f / factor : 0x1p-6f * factor, unit.table);
     unit.tabled = true;
   }
 }
 
+// Elements of one unit in one row.
 template <class S, class Codes, Encoding kEncoding, bool kZeroPoint>
-void encode_run(const void* from, int64_t count, const UnitCoder& unit, uint8_t* to, int64_t ahead) {
-  const auto* elements = static_cast<const typename S::Bits*>(from);
+HWY_INLINE void encode_run(const typename S::Bits* from, int64_t count, const UnitCoder& unit, uint8_t* to,
+                           int64_t ahead) {
   const Encoder<S, Codes, kEncoding, kZeroPoint> encoder(unit.factors);
   int64_t done = 0;
   if constexpr (kTabled<S, Codes>) {
     constexpr int64_t kStep = 64;
     const bool stream = reinterpret_cast<uintptr_t>(to) % 64 == 0;
+    const int64_t end = unit.tabled ? count / kStep * kStep : 0;
     const TableCodes<S> codes(unit.table);
-    for (; unit.tabled && done + kStep <= count; done += kStep) {
-      if (ahead) encoder.prefetch(elements + done, ahead);
-      if (!codes.store(elements + done, to + done, stream)) encoder.run(elements + done, kStep, to + done, 0);
+    for (; done < end; done += kStep) {
+      encoder.prefetch(from + done, ahead);
+      if (!codes.store(from + done, to + done, stream)) encoder.run(from + done, kStep, to + done, 0);
+    }
+    if (done == count) return;
+  }
+  encoder.run(from + done, count - done, to + done * Codes::kBits / 8, ahead);
+}
+
+template <class S, class Codes, Encoding kEncoding, bool kZeroPoint>
+void encode_strip(const Strip& strip, const UnitCoder* units, int64_t ahead) {
+  const auto* from = static_cast<const typename S::Bits*>(strip.from);
+  uint8_t* to = strip.to;
+  for (int64_t row = 0; row < strip.rows; ++row, from += strip.stride, to += strip.to_stride) {
+    const UnitCoder* unit = units;
+    for (int64_t col = 0, end = strip.unit_cols - strip.skipped; col < strip.cols;
+         col = end, end += strip.unit_cols, ++unit) {
+      encode_run<S, Codes, kEncoding, kZeroPoint>(from + col, std::min(end, strip.cols) - col, *unit,
+                                                  to + col * Codes::kBits / 8, ahead);
     }
   }
-  encoder.run(elements + done, count - done, to + done * Codes::kBits / 8, ahead);
 }
 
 template <class S, class Codes, Encoding kEncoding, bool kZeroPoint>
@@ -104,7 +134,7 @@ void encode_groups(const void* from, int64_t groups, int64_t size, const float* 
 
 template <class S, class Codes, Encoding kEncoding, bool kZeroPoint = false>
 constexpr Encoders encoders_of() {
-  return {prepare_unit<S, Codes, kEncoding, kZeroPoint>, encode_run<S, Codes, kEncoding, kZeroPoint>,
+  return {prepare_unit<S, Codes, kEncoding, kZeroPoint>, encode_strip<S, Codes, kEncoding, kZeroPoint>,
           encode_groups<S, Codes, kEncoding, kZeroPoint>};
 }
 

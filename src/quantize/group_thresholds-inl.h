@@ -48,7 +48,7 @@ class GroupThresholds {
     const auto both = hn::BitCast(PairTag(), code);
     const auto byte = hn::And(hn::Or(both, hn::ShiftRight<12>(both)), hn::Set(PairTag(), 0xffu));
     const hn::Rebind<uint8_t, PairTag> bytes;
-    hn::StoreU(hn::TruncateTo(bytes, byte), bytes, to);
+    hn::StoreU(low_bytes(PairTag(), byte), bytes, to);
   }
 
  private:

@@ -1,6 +1,8 @@
 // Below these instruction sets there is no conversion of fp16 that rounds as IEEE 754 does: the oracle runs
 // there.
 #define HWY_DISABLED_TARGETS (HWY_SSSE3 | HWY_SSE4)
+// The permutations of bytes that AVX3_DL adds look codes up.
+#define HWY_WANT_AVX3_DL
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "quantize/quantize_cpu.cc"
 #include <hwy/foreach_target.h>

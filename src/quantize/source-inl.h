@@ -22,6 +22,13 @@ using IntTag = hn::RebindToSigned<FloatTag>;
 using WordTag = hn::RebindToUnsigned<FloatTag>;
 inline constexpr int64_t kLanes = hn::MaxLanes(FloatTag());
 
+// The low bytes of 32-bit lanes. Not by TruncateTo, which Highway 1.0.3 gets wrong on AVX3_DL.
+template <class D>
+HWY_INLINE auto low_bytes(D d, hn::Vec<D> words) {
+  const hn::RebindToSigned<D> same;
+  return hn::DemoteTo(hn::Rebind<uint8_t, D>(), hn::BitCast(same, hn::And(words, hn::Set(d, 0xffu))));
+}
+
 // `Bits` is an element as a signed integer. Without its sign bit it grows with the magnitude, and from
 // kInfinity on the element is not finite. `rounded` is round_to (tensor/codec.h) on every lane, and `bits_of`
 // the Bits of what is rounded already.
