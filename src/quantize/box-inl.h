@@ -146,9 +146,9 @@ class BoxQuantizer {
     if (!maker_.make(batch_, count)) return oracle(row, 1, col, count * size);
     store_group_scales(row, col, count);
     const bool offset = rule_.form == ScaleForm::kRange;
-    const Factors range{0, 0, offset ? 0.0f : rule_.lowest, offset ? 15.0f : rule_.highest};
+    const Factors range{0, 0, 0, offset ? 0.0f : rule_.lowest, offset ? 15.0f : rule_.highest};
     HWY_ALIGN uint8_t codes[kBatch * kLargestGroup];
-    encode_.groups(from, count, size, batch_.factor, batch_.offset, range, codes, ahead_);
+    encode_.groups(from, count, size, batch_, range, codes, ahead_);
     const int64_t bits = format_.scheme.element == Element::kInt4 ? 4 : 8;
     stream_bytes(codes, reinterpret_cast<uint8_t*>(data_row(row) + (col - format_.source_col) * bits / 8),
                  count * size * bits / 8);
@@ -231,8 +231,8 @@ class BoxQuantizer {
   void prepare_coders(int64_t count, int64_t elements) {
     const bool offset = rule_.form == ScaleForm::kRange;
     for (int64_t i = 0; i < count; ++i) {
-      coders_[i].factors = {batch_.factor[i], batch_.offset[i], offset ? 0.0f : rule_.lowest,
-                            offset ? 15.0f : rule_.highest};
+      coders_[i].factors = {batch_.factor[i], batch_.offset[i], batch_.reciprocal[i],
+                            offset ? 0.0f : rule_.lowest, offset ? 15.0f : rule_.highest};
       encode_.prepare(coders_[i], elements);
     }
   }

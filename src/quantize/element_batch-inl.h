@@ -17,7 +17,7 @@ template <class S, class Codes, Encoding kEncoding>
 class BatchEncoder {
  public:
   explicit BatchEncoder(const ElementRule& rule)
-      : rule_(rule), codes_(Factors{0, 0, rule.rule.lowest, rule.rule.highest}) {}
+      : rule_(rule), codes_(Factors{0, 0, 0, rule.rule.lowest, rule.rule.highest}) {}
 
   void run(ElementBatch& batch, int64_t count) const {
     const FloatTag d;
@@ -30,8 +30,9 @@ class BatchEncoder {
                            hn::Ne(scale, set(rule_.unclear_scale)));
       const auto factor = factor_of(scale, clear);
       const auto small = hn::Lt(hn::Abs(x), hn::Mul(scale, near));
-      hn::StoreU(low_bytes(WordTag(), codes_(to_code_space<S, kEncoding, false>(x, factor, set(0)))),
-                 hn::Rebind<uint8_t, WordTag>(), batch.code + i);
+      hn::StoreU(
+          low_bytes(WordTag(), codes_(to_code_space<S, kEncoding, false>(x, LaneFactor{factor}, set(0)))),
+          hn::Rebind<uint8_t, WordTag>(), batch.code + i);
       batch.large |= bits_of_mask(hn::Not(small)) << i;
       batch.unclear |= bits_of_mask(hn::Not(clear)) << i;
     }

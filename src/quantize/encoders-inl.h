@@ -13,6 +13,7 @@
 #include "quantize/encode-inl.h"
 #include "quantize/group_thresholds-inl.h"
 #include "quantize/mantissa_table-inl.h"
+#include "quantize/unit_scale-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace liveweight {
@@ -41,10 +42,10 @@ struct Strip {
 // `ahead`: how many bytes behind each element lies what is wanted in the second-level cache soon.
 using EncodeStrip = void (*)(const Strip& strip, const UnitCoder* units, int64_t ahead);
 
-// `groups` units of `size` elements side by side in one row, `size` a multiple of kLanes; factor[i] and
-// offset[i] are of unit i. `to` is plain memory.
-using EncodeGroups = void (*)(const void* from, int64_t groups, int64_t size, const float* factor,
-                              const float* offset, Factors range, uint8_t* to, int64_t ahead);
+// `groups` units of `size` elements side by side in one row, `size` a multiple of kLanes; factors of the
+// batch, and what `range` says of all of them. `to` is plain memory.
+using EncodeGroups = void (*)(const void* from, int64_t groups, int64_t size, const UnitBatch& batch,
+                              const Factors& range, uint8_t* to, int64_t ahead);
 
 struct Encoders {
   PrepareUnit prepare = nullptr;
@@ -111,25 +112,31 @@ inline constexpr bool kCompared = sizeof(typename S::Bits) == 2 &&
                                   && !kZeroPoint;
 
 template <class S, class Codes, Encoding kEncoding, bool kZeroPoint>
-void encode_groups(const void* from, int64_t groups, int64_t size, const float* factor, const float* offset,
-                   Factors range, uint8_t* to, int64_t ahead) {
+void encode_groups(const void* from, int64_t groups, int64_t size, const UnitBatch& batch,
+                   const Factors& range, uint8_t* to, int64_t ahead) {
+  using GroupEncoder = Encoder<S, Codes, kEncoding, kZeroPoint>;
   const auto* elements = static_cast<const typename S::Bits*>(from);
+  const auto encoder_of = [&](int64_t i) HWY_ATTR {
+    return GroupEncoder({batch.factor[i], batch.offset[i], batch.reciprocal[i], range.lowest, range.highest});
+  };
+  int64_t i = 0;
   if constexpr (kCompared<S, Codes, kEncoding, kZeroPoint>) {
-    const GroupThresholds<S> thresholds(factor, groups);
+    const GroupThresholds<S> thresholds(batch.factor, groups);
     constexpr int64_t kStep = GroupThresholds<S>::kStep;
-    for (int64_t i = 0; i < groups; ++i) {
+    for (; i < groups; ++i) {
       for (int64_t at = 0; at < size; at += kStep, elements += kStep, to += kStep / 2) {
-        if (ahead) __builtin_prefetch(reinterpret_cast<const char*>(elements) + ahead, 0, 2);
+        __builtin_prefetch(reinterpret_cast<const char*>(elements) + ahead, 0, 2);
         thresholds.encode(elements, i, to);
       }
     }
-    return;
   }
-  for (int64_t i = 0; i < groups; ++i, elements += size, to += size * Codes::kBits / 8) {
-    range.factor = factor[i];
-    range.offset = offset[i];
-    Encoder<S, Codes, kEncoding, kZeroPoint>(range).vectors(elements, size, to, ahead);
+  const int64_t bytes = size * Codes::kBits / 8;
+  if (size == 2 * kLanes) {
+    for (; i + 2 <= groups; i += 2, elements += 2 * size, to += 2 * bytes) {
+      GroupEncoder::run_two(encoder_of(i), encoder_of(i + 1), elements, to, ahead);
+    }
   }
+  for (; i < groups; ++i, elements += size, to += bytes) encoder_of(i).run(elements, size, to, ahead);
 }
 
 template <class S, class Codes, Encoding kEncoding, bool kZeroPoint = false>

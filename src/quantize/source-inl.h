@@ -80,6 +80,7 @@ struct F16Source {
 struct F32Source {
   using Bits = int32_t;
   static constexpr Bits kInfinity = 0x7f800000;
+  static constexpr int kMantissaBits = 23;
 
   static HWY_INLINE FloatVector load(const Bits* from) {
     return hn::BitCast(FloatTag(), hn::LoadU(IntTag(), from));
