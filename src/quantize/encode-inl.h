@@ -227,17 +227,6 @@ HWY_INLINE void store_bytes(hn::Vec<D> bytes, D d, uint8_t* to, bool stream) {
   hn::StoreU(bytes, d, to);
 }
 
-// Copies to memory past the caches, where `to` is aligned for it.
-HWY_INLINE void stream_bytes(const uint8_t* from, uint8_t* to, int64_t count) {
-  const hn::CappedTag<uint8_t, 64> d;
-  const auto step = static_cast<int64_t>(hn::Lanes(d));
-  int64_t i = 0;
-  if (reinterpret_cast<uintptr_t>(to) % static_cast<size_t>(step) == 0) {
-    for (; i + step <= count; i += step) hn::Stream(hn::LoadU(d, from + i), d, to + i);
-  }
-  std::memcpy(to + i, from + i, static_cast<size_t>(count - i));
-}
-
 template <class S, class Codes, Encoding kEncoding, bool kZeroPoint>
 class Encoder {
  public:
@@ -253,6 +242,14 @@ class Encoder {
   HWY_INLINE void run(const Bits* from, int64_t count, uint8_t* to, int64_t ahead) const {
     const bool stream = reinterpret_cast<uintptr_t>(to) % 64 == 0;
     int64_t i = 0;
+    if constexpr (Codes::kBits == 4) {
+      for (; i + 8 * kLanes <= count; i += 8 * kLanes, to += 8 * kBytes) {
+        prefetch(from + i, ahead);
+        prefetch(from + i + 4 * kLanes, ahead);
+        const auto bytes = hn::Combine(kEight, four_at(from + i + 4 * kLanes), four_at(from + i));
+        store_bytes(bytes, kEight, to, stream);
+      }
+    }
     for (; i + 4 * kLanes <= count; i += 4 * kLanes, to += 4 * kBytes) {
       prefetch(from + i, ahead);
       store_bytes(four_at(from + i), kFour, to, stream);
@@ -261,20 +258,18 @@ class Encoder {
     if (i < count) rest(from + i, count - i, to);
   }
 
-  // The 2 * kLanes elements of each of two units side by side.
-  static HWY_INLINE void run_two(const Encoder& first, const Encoder& second, const Bits* from, uint8_t* to,
-                                 int64_t ahead) {
+  // The 2 * kLanes elements of each of four units side by side.
+  static HWY_INLINE void run_four(const Encoder& a, const Encoder& b, const Encoder& c, const Encoder& d,
+                                  const Bits* from, uint8_t* to, bool stream, int64_t ahead) {
     prefetch(from, ahead);
-    const auto a = first.code_space(S::load(from)), b = first.code_space(S::load(from + kLanes));
-    const auto c = second.code_space(S::load(from + 2 * kLanes)),
-               d = second.code_space(S::load(from + 3 * kLanes));
-    hn::StoreU(first.codes_.four(a, b, c, d), kFour, to);
+    prefetch(from + 4 * kLanes, ahead);
+    store_bytes(hn::Combine(kEight, two(c, d, from + 4 * kLanes), two(a, b, from)), kEight, to, stream);
   }
 
   static HWY_INLINE void prefetch(const Bits* at, int64_t ahead) {
     const auto* line = reinterpret_cast<const char*>(reinterpret_cast<uintptr_t>(at) + ahead);
     for (size_t byte = 0; byte < 4 * kLanes * sizeof(Bits); byte += 64) {
-      __builtin_prefetch(line + byte, 0, 2);
+      __builtin_prefetch(line + byte, 0, 3);
     }
   }
 
@@ -283,9 +278,15 @@ class Encoder {
   }
 
  private:
+  static HWY_INLINE auto two(const Encoder& a, const Encoder& b, const Bits* from) {
+    return a.codes_.four(a.code_space(S::load(from)), a.code_space(S::load(from + kLanes)),
+                         b.code_space(S::load(from + 2 * kLanes)), b.code_space(S::load(from + 3 * kLanes)));
+  }
+
   static constexpr int64_t kBytes = kLanes * Codes::kBits / 8;
   static constexpr hn::CappedTag<uint8_t, static_cast<size_t>(kBytes)> kSingle{};
   static constexpr hn::CappedTag<uint8_t, static_cast<size_t>(4 * kBytes)> kFour{};
+  static constexpr hn::CappedTag<uint8_t, static_cast<size_t>(8 * kBytes)> kEight{};
 
   HWY_INLINE auto pack_at(const Bits* from) const { return pack<Codes>(codes_(code_space(S::load(from)))); }
 

@@ -11,7 +11,7 @@
 #include <type_traits>
 
 #include "quantize/encode-inl.h"
-#include "quantize/group_thresholds-inl.h"
+#include "quantize/group_codes-inl.h"
 #include "quantize/mantissa_table-inl.h"
 #include "quantize/unit_scale-inl.h"
 
@@ -43,7 +43,7 @@ struct Strip {
 using EncodeStrip = void (*)(const Strip& strip, const UnitCoder* units, int64_t ahead);
 
 // `groups` units of `size` elements side by side in one row, `size` a multiple of kLanes; factors of the
-// batch, and what `range` says of all of them. `to` is plain memory.
+// batch, and what `range` says of all of them.
 using EncodeGroups = void (*)(const void* from, int64_t groups, int64_t size, const UnitBatch& batch,
                               const Factors& range, uint8_t* to, int64_t ahead);
 
@@ -107,9 +107,9 @@ void encode_strip(const Strip& strip, const UnitCoder* units, int64_t ahead) {
 }
 
 template <class S, class Codes, Encoding kEncoding, bool kZeroPoint>
-inline constexpr bool kCompared = sizeof(typename S::Bits) == 2 &&
-                                  std::is_same_v<Codes, Int4Codes<8>>&& kEncoding == Encoding::kDivideRounded
-                                  && !kZeroPoint;
+inline constexpr bool kPaired = sizeof(typename S::Bits) == 2 &&
+                                std::is_same_v<Codes, Int4Codes<8>>&& kEncoding == Encoding::kDivideRounded &&
+                                !kZeroPoint;
 
 template <class S, class Codes, Encoding kEncoding, bool kZeroPoint>
 void encode_groups(const void* from, int64_t groups, int64_t size, const UnitBatch& batch,
@@ -119,21 +119,18 @@ void encode_groups(const void* from, int64_t groups, int64_t size, const UnitBat
   const auto encoder_of = [&](int64_t i) HWY_ATTR {
     return GroupEncoder({batch.factor[i], batch.offset[i], batch.reciprocal[i], range.lowest, range.highest});
   };
-  int64_t i = 0;
-  if constexpr (kCompared<S, Codes, kEncoding, kZeroPoint>) {
-    const GroupThresholds<S> thresholds(batch.factor, groups);
-    constexpr int64_t kStep = GroupThresholds<S>::kStep;
-    for (; i < groups; ++i) {
-      for (int64_t at = 0; at < size; at += kStep, elements += kStep, to += kStep / 2) {
-        __builtin_prefetch(reinterpret_cast<const char*>(elements) + ahead, 0, 2);
-        thresholds.encode(elements, i, to);
-      }
+  const bool stream = reinterpret_cast<uintptr_t>(to) % 64 == 0;
+  if constexpr (kPaired<S, Codes, kEncoding, kZeroPoint>) {
+    if (GroupCodes<S>::suits(batch, groups)) {
+      return GroupCodes<S>(batch, groups).encode(elements, groups, size, to, stream, ahead);
     }
   }
   const int64_t bytes = size * Codes::kBits / 8;
-  if (size == 2 * kLanes) {
-    for (; i + 2 <= groups; i += 2, elements += 2 * size, to += 2 * bytes) {
-      GroupEncoder::run_two(encoder_of(i), encoder_of(i + 1), elements, to, ahead);
+  int64_t i = 0;
+  if constexpr (Codes::kBits == 4) {
+    for (; size == 2 * kLanes && i + 4 <= groups; i += 4, elements += 4 * size, to += 4 * bytes) {
+      GroupEncoder::run_four(encoder_of(i), encoder_of(i + 1), encoder_of(i + 2), encoder_of(i + 3), elements,
+                             to, stream, ahead);
     }
   }
   for (; i < groups; ++i, elements += size, to += bytes) encoder_of(i).run(elements, size, to, ahead);

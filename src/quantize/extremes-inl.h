@@ -225,6 +225,26 @@ class GroupExtremes {
   }
 };
 
+// Bits of up to kLanes units, a unit a lane. Set in a register: a vector loaded from single numbers just
+// stored waits until all stores before them, those past the caches among them, have left the processor.
+template <class S>
+class UnitLanes {
+ public:
+  HWY_INLINE UnitLanes() : lanes_(hn::Zero(Tag())) {}
+
+  HWY_INLINE void set(int64_t unit, typename S::Bits bits) {
+    const Tag d;
+    const auto here = hn::Eq(hn::Iota(d, 0), hn::Set(d, static_cast<typename S::Bits>(unit)));
+    lanes_ = hn::IfThenElse(here, hn::Set(d, bits), lanes_);
+  }
+
+  HWY_INLINE FloatVector widened() const { return S::widened(lanes_); }
+
+ private:
+  using Tag = typename S::Lanes;
+  hn::Vec<Tag> lanes_;
+};
+
 template <class S>
 HWY_INLINE bool is_finite(typename S::Bits bits) {
   return (bits & kMagnitude<S>) < S::kInfinity;

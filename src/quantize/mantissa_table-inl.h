@@ -44,13 +44,22 @@ class TableCodes;
 
 inline constexpr bool kHasMantissaTables = true;
 
-HWY_INLINE void store_steps(hn::Vec<WordTag> steps, uint8_t* to) {
-  hn::StoreU(low_bytes(WordTag(), steps), hn::Rebind<uint8_t, WordTag>(), to);
-}
-
-HWY_INLINE void store_steps(hn::Vec<WordTag> steps, uint16_t* to) {
-  const hn::Rebind<uint16_t, WordTag> half;
-  hn::StoreU(hn::TruncateTo(half, steps), half, to);
+// Stored as the vectors that are loaded again: what is loaded from several stores waits until all stores
+// before them, those past the caches among them, have left the processor.
+template <class StepsOf>
+HWY_INLINE void store_steps(const StepsOf& steps_of, MantissaTable& table) {
+#if HWY_TARGET == HWY_AVX3_DL
+  for (uint32_t m = 0; m < 128; m += 64) {
+    hn::Store(low_bytes(steps_of(m), steps_of(m + 16), steps_of(m + 32), steps_of(m + 48)), ByteTag(),
+              table.steps + m);
+  }
+#else
+  const HalfTag half;
+  for (uint32_t m = 0; m < 128; m += 32) {
+    const auto low = hn::BitCast(half, steps_of(m)), high = hn::BitCast(half, steps_of(m + 16));
+    hn::Store(hn::And(hn::ConcatEven(half, high, low), hn::Set(half, 0xff)), half, table.steps + m);
+  }
+#endif
 }
 
 // `to_code_space` gives the number to be rounded, for a vector of elements from 1 to 2; `smallest_normal` is
@@ -59,15 +68,15 @@ template <class ToCodeSpace>
 HWY_INLINE void fill_table(const ToCodeSpace& to_code_space, float smallest_normal, MantissaTable& table) {
   const WordTag d;
   constexpr uint32_t kBias = (127 + 127 - 7) * 8;
-  for (int64_t m = 0; m < 128; m += kLanes) {
-    const auto element =
-        hn::Add(hn::ShiftLeft<16>(hn::Iota(d, static_cast<uint32_t>(m))), hn::Set(d, uint32_t{127} << 23));
-    const auto bits = hn::BitCast(d, to_code_space(hn::BitCast(FloatTag(), element)));
-    const auto odd = hn::And(hn::ShiftRight<20>(bits), hn::Set(d, 1u));
-    const auto code = hn::ShiftRight<20>(hn::Add(hn::Add(bits, hn::Set(d, 0x7ffffu)), odd));
-    const auto step = hn::And(hn::Sub(code, hn::Set(d, kBias)), hn::Set(d, 0xffu));
-    store_steps(step, table.steps + m);
-  }
+  store_steps(
+      [&](uint32_t first) HWY_ATTR {
+        const auto element = hn::Add(hn::ShiftLeft<16>(hn::Iota(d, first)), hn::Set(d, uint32_t{127} << 23));
+        const auto bits = hn::BitCast(d, to_code_space(hn::BitCast(FloatTag(), element)));
+        const auto odd = hn::And(hn::ShiftRight<20>(bits), hn::Set(d, 1u));
+        const auto code = hn::ShiftRight<20>(hn::Add(hn::Add(bits, hn::Set(d, 0x7ffffu)), odd));
+        return hn::Sub(code, hn::Set(d, kBias));
+      },
+      table);
   table.least = static_cast<int16_t>((std::bit_cast<uint32_t>(smallest_normal) >> 16) + 1);
 }
 
