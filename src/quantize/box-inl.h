@@ -199,16 +199,21 @@ class BoxQuantizer {
   void store_group_scales(int64_t row, int64_t col, int64_t count) const {
     if constexpr (sizeof(Bits) == 2) {
       if (format_.scale.dtype == box_.dtype && format_.zero_point.bytes == 0) {
-        HWY_ALIGN Bits bits[kBatch];
         const hn::Rebind<Bits, IntTag> d;
-        for (int64_t i = 0; i < count; i += kLanes) {
-          hn::Store(hn::DemoteTo(d, S::bits_of(hn::Load(FloatTag(), batch_.scale + i))), d, bits + i);
-        }
-        std::byte* to =
+        auto* to = reinterpret_cast<Bits*>(
             region_.slot +
             row_offset(format_.scale, region_.matrix, scale_row_of(format_, region_.segment, row)) +
-            scale_col_of(format_, col) * static_cast<int64_t>(sizeof(Bits));
-        std::memcpy(to, bits, static_cast<size_t>(count) * sizeof(Bits));
+            scale_col_of(format_, col) * static_cast<int64_t>(sizeof(Bits)));
+        for (int64_t i = 0; i < count; i += kLanes) {
+          const auto bits = hn::DemoteTo(d, S::bits_of(hn::Load(FloatTag(), batch_.scale + i)));
+          if (i + kLanes <= count) {
+            hn::StoreU(bits, d, to + i);
+          } else {
+            HWY_ALIGN Bits rest[kLanes];
+            hn::Store(bits, d, rest);
+            std::memcpy(to + i, rest, static_cast<size_t>(count - i) * sizeof(Bits));
+          }
+        }
         return;
       }
     }
@@ -376,7 +381,8 @@ class BoxQuantizer {
   const int64_t kept_begin_, kept_end_;                                   // of the box's columns
   int64_t ahead_ = 2 * box_.stride * static_cast<int64_t>(sizeof(Bits));  // the row after the next
   UnitBatch batch_ = {};
-  std::array<Bits, kBatch> largest_ = {}, smallest_ = {};
+  HWY_ALIGN std::array<Bits, kBatch> largest_ = {};
+  HWY_ALIGN std::array<Bits, kBatch> smallest_ = {};
   std::array<UnitCoder, kBatch> coders_;
 };
 

@@ -46,9 +46,14 @@ class GroupCodes {
   static constexpr int64_t kStep = 2 * kLanes;
 
   static HWY_INLINE bool suits(const UnitBatch& batch, int64_t groups) {
-    float least = batch.scale[0];
-    for (int64_t i = 1; i < groups; ++i) least = std::min(least, batch.scale[i]);
-    return least >= UpperHalves<S>::kLeastScale;
+    if (UpperHalves<S>::kLeastScale == 0) return true;
+    const FloatTag d;
+    auto least = hn::Set(d, UpperHalves<S>::kLeastScale);
+    for (int64_t i = 0; i < groups; i += kLanes) {
+      const auto used = hn::FirstN(d, static_cast<size_t>(groups - i));
+      least = hn::Min(least, hn::IfThenElse(used, hn::Load(d, batch.scale + i), least));
+    }
+    return hn::AllTrue(d, hn::Eq(least, hn::Set(d, UpperHalves<S>::kLeastScale)));
   }
 
   // Of up to kBatch units.
