@@ -63,7 +63,7 @@ class BoxQuantizer {
   }
 
  private:
-  static constexpr int64_t kStripBlocks = 4;  // side by side: what of a row of blocks is worked on at a time
+  static constexpr int64_t kStripBlocks = 2;  // side by side: what of a row of blocks is worked on at a time
 
   // Whether a group begins in the middle of a byte of codes.
   bool splits_bytes() const {
