@@ -11,6 +11,7 @@
 #include "live/plan_tables.h"
 #include "live/slot_lag.h"
 #include "liveweight/mirror.h"
+#include "quantize/patch.h"
 #include "quantize/quantize.h"
 
 namespace liveweight {
@@ -52,7 +53,11 @@ class DeltaStaging {
   struct Notes;
   using Key = std::pair<int32_t, int32_t>;  // parameter and matrix
 
-  Status run_job(const Job& job);
+  std::vector<Job> queue_jobs();
+  static std::vector<size_t> ends_of_shares(const std::vector<Job>& jobs);
+  Status patch(std::span<const Job> jobs);
+  void add_patches(const Job& job, std::vector<ElementPatch>& patches) const;
+  Status quantize_doubtful(const Job& job, std::span<ElementPatch> patches);
   Status quantize_groups(const Job& job, const SlotRegion& region, std::vector<uint32_t>& doubtful);
   Status quantize_boxes(const Job& job, const std::vector<uint32_t>& doubtful);
   Status quantize_box(const UnitBox& box, float amax, Notes& notes);
