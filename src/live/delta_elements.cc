@@ -69,7 +69,7 @@ void DeltaStaging::add_patches(const Job& job, std::vector<ElementPatch>& patche
   if (format.rows == 0 || format.cols == 0) return;
   const TensorDelta& delta = deltas_.at(job.source);
   std::byte* slot = slot_of_(target.parameter);
-  const std::byte* old = has_old_ ? old_of(job.source).data : nullptr;
+  const std::byte* old = has_old_ && format.scheme.quantizes() ? old_of(job.source).data : nullptr;
   const auto add_rows = [&](const Segment& segment, int64_t begin_row, int64_t end_row) {
     const size_t begin = first_from(delta.positions, job.part.begin, job.part.end, begin_row * source.cols);
     const size_t end = first_from(delta.positions, begin, job.part.end, end_row * source.cols);
