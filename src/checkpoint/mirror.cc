@@ -243,13 +243,17 @@ bool Mirror::unsettled() const {
 std::vector<CheckpointTensor> Mirror::tensors() const {
   std::vector<CheckpointTensor> all;
   if (empty()) return all;
-  for (const auto& [name, tensor] : state_->content->tensors) all.push_back({name, tensor.view(), ""});
+  for (const std::string& name : state_->content->sorted_names()) all.push_back({name, find(name), ""});
   return all;
 }
 
 Result<Checkpoint> Mirror::checkpoint() const {
   if (state_->files && !empty()) return Checkpoint::open_file(state_->files->weights());
   return fail(ErrorCode::kFailedState, "the mirror is not on disk, or empty");
+}
+
+bool Mirror::contains(const std::string& name) const {
+  return !empty() && state_->content->tensors.contains(name);
 }
 
 TensorView Mirror::find(const std::string& name) const {
