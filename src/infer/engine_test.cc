@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
+#include <iterator>
 
 #include "infer/live_fixture.h"
 
@@ -77,6 +79,22 @@ TEST_F(EngineTest, a_request_gives_the_same_bits_alone_and_among_others) {
       EXPECT_EQ(completion->top_logprobs, (*together)[i].top_logprobs) << scheme << ", request " << i;
     }
   }
+}
+
+// Of this process, the one that asks among them.
+int64_t threads_alive() {
+  const std::filesystem::directory_iterator tasks("/proc/self/task");
+  return std::distance(begin(tasks), end(tasks));
+}
+
+TEST_F(EngineTest, an_engine_has_threads_of_its_own_and_a_reload_beside_it_starts_none) {
+  const auto model = load("stories260k-bf16", "int8_per_channel");
+  const int64_t without = threads_alive();  // with those that load and quantize
+  const auto engine = engine_of(*model, {.threads = 3});
+  EXPECT_EQ(threads_alive(), without + 2);  // the caller of `step` is the third
+  ASSERT_TRUE(engine->generate(greedy({1}, 4)));
+  ASSERT_TRUE(reload_from(*model, "stories260k-bf16"));
+  EXPECT_EQ(threads_alive(), without + 2);
 }
 
 TEST_F(EngineTest, int8_activations_change_logits_by_little) {
