@@ -4,6 +4,7 @@
 
 #include "base/memory.h"
 #include "base/threads.h"
+#include "bench/integer_multiply.h"
 #include "bench/rounds.h"
 #include "bench/streams.h"
 #include "liveweight/engine.h"
@@ -16,6 +17,12 @@ namespace {
 // Seconds of each round.
 struct Times {
   std::vector<double> read, multiply, decode, batch, prefill;  // decode and batch: of a step
+};
+
+struct Contestant {
+  Activations activations = Activations::kFp32;
+  std::unique_ptr<Engine> engine;
+  Times times;
 };
 
 // The share of a parameter that one token reads: of experts the chosen ones, of an embedding a row.
@@ -71,21 +78,36 @@ Result<double> prompt_seconds(Engine& engine, int64_t prompt) {
   return done.front().prefill_seconds / static_cast<double>(prompt);
 }
 
-Status run_round(Engine& engine, const Buffer& source, double products, const DecodeOptions& options,
-                 Times& times) {
+double multiply_seconds(Activations activations) {
   constexpr int64_t kProducts = 1 << 30;
+  const double seconds = seconds_of([&] {
+    if (activations == Activations::kFp32) {
+      multiply_add(kProducts);
+    } else {
+      multiply_add_integers(kProducts);
+    }
+  });
+  return seconds / kProducts;
+}
+
+Status run_round(Contestant& contestant, const Buffer& source, double products,
+                 const DecodeOptions& options) {
+  Engine& engine = *contestant.engine;
+  Times& times = contestant.times;
   times.read.push_back(seconds_of([&] { stream(source.data(), source.size(), nullptr, 0); }));
   LW_ASSIGN(times.decode.emplace_back(), step_seconds(engine, 1, options.new_tokens));
   LW_ASSIGN(times.batch.emplace_back(), step_seconds(engine, options.batch, options.new_tokens));
-  times.multiply.push_back(seconds_of([&] { multiply_add(kProducts); }) * products / kProducts);
+  times.multiply.push_back(multiply_seconds(contestant.activations) * products);
   LW_ASSIGN(times.prefill.emplace_back(), prompt_seconds(engine, options.prompt_tokens));
   return {};
 }
 
-DecodeFigures figures_of(const std::string& scheme, uint64_t token_bytes, const Times& times,
+DecodeFigures figures_of(const std::string& scheme, uint64_t token_bytes, const Contestant& contestant,
                          const DecodeOptions& options) {
+  const Times& times = contestant.times;
   DecodeFigures f;
   f.scheme = scheme;
+  f.activations = contestant.activations;
   f.token_bytes = token_bytes;
   const double read = median(times.read);
   f.read_gb_per_s = static_cast<double>(token_bytes) / read / 1e9;
@@ -100,6 +122,24 @@ DecodeFigures figures_of(const std::string& scheme, uint64_t token_bytes, const 
   return f;
 }
 
+// Engines of the model for all kinds of activations that it takes, every page of them touched.
+Result<std::vector<Contestant>> contestants_of(const LiveModel& model, const DecodeOptions& options) {
+  EngineOptions engine_options;
+  engine_options.max_sequences = options.batch;
+  engine_options.max_tokens = options.prompt_tokens + options.new_tokens;
+  engine_options.max_batch_tokens = options.prompt_tokens;
+  std::vector<Contestant> all;
+  for (const Activations activations : {Activations::kFp32, Activations::kInt8PerToken}) {
+    engine_options.activations = activations;
+    auto engine = Engine::create(model, engine_options);
+    if (!engine && activations != Activations::kFp32) continue;
+    if (!engine) return tl::unexpected(engine.error());
+    LW_TRY(step_seconds(**engine, options.batch, 2));
+    all.push_back({activations, std::move(*engine), {}});
+  }
+  return all;
+}
+
 Result<std::unique_ptr<LiveModel>> load(const std::filesystem::path& directory, const std::string& scheme) {
   LoadOptions options;
   LW_ASSIGN(const Scheme parsed, parse_scheme(scheme));
@@ -111,23 +151,21 @@ Result<std::unique_ptr<LiveModel>> load(const std::filesystem::path& directory, 
 
 }  // namespace
 
-Result<DecodeFigures> measure_decode(const std::filesystem::path& directory, const std::string& scheme,
-                                     const DecodeOptions& options) {
+Result<std::vector<DecodeFigures>> measure_decode(const std::filesystem::path& directory,
+                                                  const std::string& scheme, const DecodeOptions& options) {
   LW_ASSIGN(const auto model, load(directory, scheme));
-  EngineOptions engine_options;
-  engine_options.max_sequences = options.batch;
-  engine_options.max_tokens = options.prompt_tokens + options.new_tokens;
-  engine_options.max_batch_tokens = options.prompt_tokens;
-  LW_ASSIGN(const auto engine, Engine::create(*model, engine_options));
+  LW_ASSIGN(std::vector<Contestant> contestants, contestants_of(*model, options));
   const uint64_t bytes = bytes_of_token(model->plan());
   const double products = products_of_token(model->plan());
   LW_ASSIGN(const Buffer source, Buffer::allocate(bytes));
-  LW_TRY(step_seconds(*engine, options.batch, 2));  // every page has been touched
-  Times times;
   for (int round = 0; round < options.rounds; ++round) {
-    LW_TRY(run_round(*engine, source, products, options, times));
+    for (Contestant& contestant : contestants) LW_TRY(run_round(contestant, source, products, options));
   }
-  return figures_of(scheme, bytes, times, options);
+  std::vector<DecodeFigures> figures;
+  for (const Contestant& contestant : contestants) {
+    figures.push_back(figures_of(scheme, bytes, contestant, options));
+  }
+  return figures;
 }
 
 }  // namespace liveweight::bench

@@ -5,8 +5,9 @@
 #include <cstdint>
 #include <filesystem>
 #include <string>
+#include <vector>
 
-#include "liveweight/error.h"
+#include "liveweight/engine.h"
 
 namespace liveweight::bench {
 
@@ -18,9 +19,10 @@ struct DecodeOptions {
 };
 
 // Medians. Shares are of the limit's speed: of reading the weights once a step for decoding, of the multiply
-// and add of every weight for the prompt.
+// and add of every weight for the prompt, in the arithmetic of those activations.
 struct DecodeFigures {
   std::string scheme;
+  Activations activations = Activations::kFp32;
   uint64_t token_bytes = 0;  // of weights that a token needs
   double read_gb_per_s = 0;
   double read_limit_tokens_per_s = 0;
@@ -33,7 +35,8 @@ struct DecodeFigures {
   double prefill_share = 0;
 };
 
-Result<DecodeFigures> measure_decode(const std::filesystem::path& directory, const std::string& scheme,
-                                     const DecodeOptions& options);
+// For fp32 activations, and in the same rounds for int8 ones where the scheme's weights take them.
+Result<std::vector<DecodeFigures>> measure_decode(const std::filesystem::path& directory,
+                                                  const std::string& scheme, const DecodeOptions& options);
 
 }  // namespace liveweight::bench

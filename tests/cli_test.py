@@ -142,6 +142,18 @@ class BadInputTest(CommandTest):
         for flag, value in (("--temperature", "-1"), ("--temperature", "nan"), ("--top-p", "2"), ("--top-k", "-1"),
                             ("--logprobs", "-1")):
             self.refused("generate", LLAMA, "--tokens", "1", "-n", "1", flag, value)
+        self.refused("generate", LLAMA, "--tokens", "1", "-n", "1", "--activations", "int8", names=["int8", "int8_per_token"])
+        self.refused("generate", LLAMA, "--quant", "none", "--tokens", "1", "-n", "1", "--activations", "int8_per_token",
+                     names=["activations"])
+
+    def test_int8_activations_move_the_samples_log_probabilities_by_little(self):
+        directory = SOURCE / "samples/addition/checkpoints/step_02500"
+        arguments = ("generate", directory, "--quant", "int8_per_channel", "--prompt", "947+396=", "-n", "5")
+        exact, integer = self.json_of(*arguments), self.json_of(*arguments, "--activations", "int8_per_token")
+        self.assertEqual(integer["text"], exact["text"])
+        self.assertNotEqual(integer["logprobs"], exact["logprobs"])
+        for a, b in zip(exact["logprobs"], integer["logprobs"]):
+            self.assertLess(abs(a - b), 0.01)
 
     def test_bad_name_maps_are_refused_by_file(self):
         for content in ("", "{}", "[1]", '[["a"]]', '[["(", "b"]]', '[["a", 1]]', "[" * 100000):

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """The environment variables and the flags that win over them.   environment_test.py LIVEWEIGHT SAMPLE_DIR"""
 import os
+import shutil
 import subprocess
 import sys
 import unittest
@@ -45,11 +46,30 @@ class Environment(unittest.TestCase):
         first = reload("--threads", "1", LIVEWEIGHT_LOG="debug", LIVEWEIGHT_THREADS="2").stderr.splitlines()[0]
         self.assertIn("1 threads", first)
 
+    def test_pinning_is_a_flag_or_a_variable(self):
+        def pinned(*flags, **environment):
+            return "pinned" in reload(*flags, "--log", "debug", **environment).stderr
+        self.assertFalse(pinned())
+        self.assertTrue(pinned("--pin-threads"))
+        self.assertTrue(pinned(LIVEWEIGHT_PIN_THREADS="1"))
+        self.assertFalse(pinned(LIVEWEIGHT_PIN_THREADS="0"))
+        self.assertFalse(pinned("--no-pin-threads", LIVEWEIGHT_PIN_THREADS="1"))
+
+    def test_threads_are_those_that_the_process_may_use(self):
+        if not (taskset := shutil.which("taskset")):
+            self.skipTest("taskset is not there")
+        processor = str(min(os.sched_getaffinity(0)))
+        lines = subprocess.run([taskset, "-c", processor, LIVEWEIGHT, "reload", FIRST, NEXT, "--no-verify", "--log", "debug"],
+                               env={k: v for k, v in os.environ.items() if not k.startswith("LIVEWEIGHT_")},
+                               capture_output=True, text=True).stderr.splitlines()
+        self.assertIn("debug: 1 threads", lines[0])
+
     def test_messages_never_reach_the_json(self):
         self.assertTrue(reload("--json", LIVEWEIGHT_LOG="debug").stdout.startswith('{"initial"'))
 
     def test_bad_values_are_refused_by_name(self):
-        for name, value in [("LIVEWEIGHT_LOG", "loud"), ("LIVEWEIGHT_THREADS", "many"), ("LIVEWEIGHT_THREADS", "0")]:
+        for name, value in [("LIVEWEIGHT_LOG", "loud"), ("LIVEWEIGHT_THREADS", "many"), ("LIVEWEIGHT_THREADS", "0"),
+                            ("LIVEWEIGHT_PIN_THREADS", "yes")]:
             refused = reload(**{name: value})
             self.assertEqual((refused.returncode, refused.stdout), (2, ""))
             self.assertRegex(refused.stderr, rf"^liveweight: error: {name}: expected .*, got {value}\n$")

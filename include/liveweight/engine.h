@@ -3,8 +3,8 @@
 //
 // Every call of `step` runs one forward pass for all running requests under one pinned snapshot, so that each
 // token is of one version; which one, a completion's spans say. Keys and values that a request has in its
-// cache stay there when the version changes. Activations and sums are fp32, and a request's tokens and
-// log-probabilities are the same to the bit whatever other requests run beside it.
+// cache stay there when the version changes. Activations and sums are fp32, where nothing else is asked for,
+// and a request's tokens and log-probabilities are the same to the bit whatever other requests run beside it.
 #pragma once
 
 #include <chrono>
@@ -26,12 +26,22 @@ namespace liveweight {
 // of the slots themselves, as a CUDA graph would (for models whose commits are `copy` or `in_place`).
 enum class Capture : uint8_t { kTable, kSlotAddresses };
 
+// What a linear layer multiplies its weights with. kFp32 is exact: weights are decoded to fp32. With
+// kInt8PerToken ("int8_per_token", what vLLM and compressed-tensors call dynamic per-token int8, W8A8)
+// symmetric int8 weights with one scale a row or a matrix are multiplied with activations that are quantized
+// to int8 first, a scale a token, and added up exactly in int32; all other weights as with kFp32. Faster, and
+// other numbers: docs/quantization.md.
+enum class Activations : uint8_t { kFp32, kInt8PerToken };
+std::string_view to_string(Activations activations);  // "fp32", "int8_per_token"
+Result<Activations> parse_activations(std::string_view name);
+
 struct EngineOptions {
   int64_t max_sequences = 8;       // requests that run at a time; others wait
   int64_t max_tokens = 0;          // of prompt and output together; 0: the model's max_position, at most 2048
   int64_t max_batch_tokens = 256;  // of one step; longer prompts take several
   Capture capture = Capture::kTable;
   int threads = 0;  // 0: as many as LIVEWEIGHT_THREADS or the machine says
+  Activations activations = Activations::kFp32;
 };
 
 // As in Hugging Face and vLLM: the temperature divides the logits, then top_k, then top_p over what is left.
@@ -97,7 +107,8 @@ struct RequestCallbacks {
 class Engine {
  public:
   // Captures the step and allocates all that it needs. The model must outlive the engine. kInvalidArgument
-  // names the option; kUnsupported where the model holds one rank of several.
+  // names the option (int8 activations where no weight takes them, too); kUnsupported where the model holds
+  // one rank of several.
   static Result<std::unique_ptr<Engine>> create(const LiveModel& model, const EngineOptions& options = {});
   ~Engine();
 

@@ -111,12 +111,13 @@ ModelHandle load_handle(const fs::path& directory, std::optional<std::string> qu
                         std::optional<std::string> quant_config, std::pair<int64_t, int64_t> tp,
                         std::string mode, std::optional<std::string> name_map,
                         std::optional<std::string> version, std::optional<MirrorArgument> mirror, bool resume,
-                        int64_t max_sequences, int64_t max_tokens) {
+                        int64_t max_sequences, int64_t max_tokens, const std::string& activations) {
   LoadArguments arguments{
       directory,           std::move(quant),   std::move(quant_config),           tp,     std::move(mode),
       std::move(name_map), std::move(version), std::move(mirror).value_or(false), resume, {}};
   arguments.engine.max_sequences = max_sequences;
   arguments.engine.max_tokens = max_tokens;
+  arguments.engine.activations = value_of(parse_activations(activations));
   if (arguments.engine.max_sequences < 1)
     throw Failure{Error{ErrorCode::kInvalidArgument,
                         fmt::format("max_sequences: expected 1 or more, got {}", max_sequences),
@@ -133,7 +134,7 @@ void bind_load(nb::class_<ModelHandle>& model) {
       nb::arg("quant_config") = nb::none(), nb::arg("tp") = std::pair<int64_t, int64_t>(1, 0),
       nb::arg("mode") = "flip", nb::arg("name_map") = nb::none(), nb::arg("version") = nb::none(),
       nb::arg("mirror") = nb::none(), nb::arg("resume") = false, nb::arg("max_sequences") = 8,
-      nb::arg("max_tokens") = 0,
+      nb::arg("max_tokens") = 0, nb::arg("activations") = "fp32",
       "Loads a Hugging Face directory, quantizing it on the way.\n\n"
       "quant: a scheme for all linear layers, such as \"fp8_per_block\" or \"int4_per_group:64@torchao\";\n"
       "quant_config: JSON text of a configuration instead; with neither, what config.json says.\n"
@@ -149,11 +150,15 @@ void bind_load(nb::class_<ModelHandle>& model) {
       "anything; a rank's process shares another's mirror that way.\n"
       "max_sequences, max_tokens: of `generate`: requests that run at a time; tokens of a prompt and its "
       "output (0: what the\n"
-      "model allows, at most 2048).",
+      "model allows, at most 2048).\n"
+      "activations: of `generate`: \"fp32\", or \"int8_per_token\", which quantizes those of linear layers "
+      "with "
+      "int8 weights\n"
+      "while they run: faster, and other numbers.",
       nb::sig("def load(directory: str | os.PathLike, *, quant: str | None = None, quant_config: str | None "
               "= None, tp: tuple[int, int] = (1, 0), mode: str = 'flip', name_map: str | None = None, "
               "version: str | None = None, mirror: str | os.PathLike | bool | None = None, resume: bool = "
-              "False, max_sequences: int = 8, max_tokens: int = 0) -> Model"));
+              "False, max_sequences: int = 8, max_tokens: int = 0, activations: str = 'fp32') -> Model"));
 }
 
 }  // namespace liveweight::python

@@ -173,6 +173,16 @@ class Whole(unittest.TestCase):
         self.assertIn(completion.finish_reason, ("stop", "length"))
         self.assertEqual(model.generate([completion.tokens], max_new_tokens=1)[0].prompt_tokens, len(completion.tokens))
 
+    def test_int8_activations_are_asked_for_and_need_int8_weights(self):
+        model = liveweight.Model.load(FIRST, quant="int8_per_channel", activations="int8_per_token")
+        exact = liveweight.Model.load(FIRST, quant="int8_per_channel").generate(["947+396="], max_new_tokens=8)[0]
+        completion = model.generate(["947+396="], max_new_tokens=8)[0]
+        self.assertEqual(completion.text, exact.text)
+        self.assertNotEqual(completion.logprobs, exact.logprobs)
+        with self.assertRaises(liveweight.Error) as caught:
+            load(activations="int8_per_token").generate(["1+1="])
+        self.assertEqual((caught.exception.code, caught.exception.names), ("invalid_argument", ["activations"]))
+
     def test_generation_goes_on_beside_updates(self):
         model = load()
         results = []
@@ -209,7 +219,7 @@ class Whole(unittest.TestCase):
 
     def test_bad_arguments_are_errors(self):
         for arguments in [dict(quant="int3"), dict(quant=QUANT, mode="sideways"), dict(quant=QUANT, quant_config="{}"),
-                          dict(quant_config="{"), dict(name_map="7"), dict(max_sequences=0)]:
+                          dict(quant_config="{"), dict(name_map="7"), dict(max_sequences=0), dict(activations="int8")]:
             with self.subTest(arguments), self.assertRaises(liveweight.Error):
                 liveweight.Model.load(FIRST, **arguments)
         with self.assertRaises(liveweight.Error) as caught:

@@ -16,10 +16,13 @@
 #include <utility>
 #include <vector>
 
+#include "base/processors.h"
+
 namespace liveweight {
 namespace {
 
 std::atomic<int> g_default_threads{0};
+std::atomic<int> g_pin_threads{-1};  // 0 or 1 where it was chosen
 
 int threads_from_environment() {
   const char* text = std::getenv("LIVEWEIGHT_THREADS");
@@ -96,12 +99,19 @@ struct ThreadPool::State {
 };
 
 ThreadPool::ThreadPool(int threads) : state_(std::make_unique<State>()) {
-  state_->spins = threads <= static_cast<int>(std::thread::hardware_concurrency());
+  const std::vector<int> processors = allowed_processors();
+  const bool pin = pin_threads();
+  state_->spins = threads <= static_cast<int>(processors.size());
   // Where the machine has no more threads or memory to give, those that are there do the work.
   try {
     state_->workers.reserve(static_cast<size_t>(std::max(0, threads - 1)));
-    for (int i = 1; i < threads; ++i)
-      state_->workers.emplace_back([state = state_.get()] { state->serve(); });
+    for (int i = 1; i < threads; ++i) {
+      const int processor = pin ? processors[static_cast<size_t>(i) % processors.size()] : -1;
+      state_->workers.emplace_back([state = state_.get(), processor] {
+        if (processor >= 0) pin_this_thread(processor);
+        state->serve();
+      });
+    }
   } catch (const std::system_error&) {
   } catch (const std::bad_alloc&) {
   }
@@ -148,11 +158,21 @@ ThreadPool& ThreadPool::shared() {
 int default_threads() {
   if (const int chosen = g_default_threads.load()) return chosen;
   if (const int chosen = threads_from_environment()) return chosen;
-  return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  return static_cast<int>(allowed_processors().size());
 }
 
 void set_default_threads(int threads) {
   g_default_threads = std::max(0, threads);
+}
+
+bool pin_threads() {
+  if (const int chosen = g_pin_threads.load(); chosen >= 0) return chosen != 0;
+  const char* text = std::getenv("LIVEWEIGHT_PIN_THREADS");
+  return text && std::string_view(text) == "1";
+}
+
+void set_pin_threads(std::optional<bool> pin) {
+  g_pin_threads = pin ? static_cast<int>(*pin) : -1;
 }
 
 }  // namespace liveweight

@@ -1,10 +1,11 @@
-// Worker threads. The one pool of the process has LIVEWEIGHT_THREADS threads (all processors where it is not
-// set); the caller of parallel_for is one of them.
+// Worker threads. The one pool of the process has LIVEWEIGHT_THREADS threads (all processors that the process
+// may use where it is not set); the caller of parallel_for is one of them.
 #pragma once
 
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 
 namespace liveweight {
 
@@ -34,5 +35,11 @@ class ThreadPool {
 // before its first use.
 int default_threads();
 void set_default_threads(int threads);
+
+// Whether pools that are made from now on bind their thread i to processor i of those allowed, in turn; the
+// caller's own thread, which is thread 0, is never bound. Without a choice (nullopt) LIVEWEIGHT_PIN_THREADS=1
+// says so.
+bool pin_threads();
+void set_pin_threads(std::optional<bool> pin);
 
 }  // namespace liveweight

@@ -10,6 +10,7 @@ namespace {
 
 Json to_json(const bench::DecodeFigures& f) {
   return {{"scheme", f.scheme},
+          {"activations", to_string(f.activations)},
           {"token_bytes", f.token_bytes},
           {"read_gb_per_s", f.read_gb_per_s},
           {"read_limit_tokens_per_s", f.read_limit_tokens_per_s},
@@ -22,9 +23,14 @@ Json to_json(const bench::DecodeFigures& f) {
           {"prefill_share_of_multiply_limit", f.prefill_share}};
 }
 
+std::string label_of(const bench::DecodeFigures& f) {
+  if (f.activations == Activations::kFp32) return f.scheme;
+  return fmt::format("{}, {}", f.scheme, to_string(f.activations));
+}
+
 std::string to_line(const bench::DecodeFigures& f) {
   return fmt::format("{:<34} {:>7.1f} {:>7.1f} {:>6.2f} {:>9.1f} {:>6.2f} {:>9.1f} {:>7.1f} {:>6.2f}\n",
-                     f.scheme, f.decode_tokens_per_s, f.read_limit_tokens_per_s, f.decode_share,
+                     label_of(f), f.decode_tokens_per_s, f.read_limit_tokens_per_s, f.decode_share,
                      f.batch_tokens_per_s, f.batch_share, f.prefill_tokens_per_s,
                      f.multiply_limit_tokens_per_s, f.prefill_share);
 }
@@ -46,15 +52,20 @@ Result<Measured> bench_decode(const BenchOptions& given) {
   std::string& text = out.outcome.text;
   text = fmt::format(
       "tokens/s, and shares of the limits\n{:<34} {:>7} {:>7} {:>6} {:>9} {:>6} {:>9} {:>7} {:>6}\n",
-      "scheme", "decode", "read", "share", batch, "share", prompt, "fma", "share");
+      "scheme", "decode", "read", "share", batch, "share", prompt, "limit", "share");
+  std::vector<std::string> labels;
+  int64_t measured = 0;
   for (const std::string& scheme : given.schemes) {
-    LW_ASSIGN(const auto f, bench::measure_decode(directory, scheme, options));
-    text += to_line(f);
-    results.push_back(to_json(f));
-    panel.series[0].values.push_back(f.decode_share);
-    panel.series[1].values.push_back(f.batch_share);
-    panel.series[2].values.push_back(f.prefill_share);
-    progress.update(static_cast<int64_t>(results.size()));
+    LW_ASSIGN(const auto all, bench::measure_decode(directory, scheme, options));
+    for (const bench::DecodeFigures& f : all) {
+      text += to_line(f);
+      results.push_back(to_json(f));
+      labels.push_back(label_of(f));
+      panel.series[0].values.push_back(f.decode_share);
+      panel.series[1].values.push_back(f.batch_share);
+      panel.series[2].values.push_back(f.prefill_share);
+    }
+    progress.update(++measured);
   }
   out.outcome.json = {{"directory", directory.string()},
                       {"rounds", options.rounds},
@@ -67,7 +78,7 @@ Result<Measured> bench_decode(const BenchOptions& given) {
       fmt::format("decoding against reading the weights once a step, a prompt against multiplying and "
                   "adding every weight; medians of {} rounds",
                   options.rounds),
-      given.schemes, std::move(panel));
+      std::move(labels), std::move(panel));
   return out;
 }
 

@@ -12,6 +12,7 @@ namespace {
 
 struct EvalCommand {
   ModelOptions model;
+  ActivationsOption activations;
   std::string text_file;
   std::string tokens_file;
   std::optional<int64_t> context;
@@ -95,6 +96,7 @@ Result<Outcome> run(const EvalCommand& command) {
     return fail(ErrorCode::kBadCheckpoint, "config.json: bos_token_id: expected an id, got nothing");
   const int64_t context = command.context.value_or(std::min<int64_t>(config.max_position, 2048));
   EngineOptions options;
+  LW_ASSIGN(options.activations, command.activations.parse());
   options.max_sequences = 1;
   options.max_tokens = context;
   LW_ASSIGN(const auto engine, Engine::create(*session.model, options));
@@ -116,6 +118,7 @@ Result<Outcome> run(const EvalCommand& command) {
 Run add_eval(CLI::App& app) {
   auto command = std::make_shared<EvalCommand>();
   command->model.add_to(app);
+  command->activations.add_to(app);
   auto* input = app.add_option_group("input", "exactly one of these");
   input->add_option("--text", command->text_file, "file of text");
   input->add_option("--tokens-file", command->tokens_file, "file of token ids, without BOS");

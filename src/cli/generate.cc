@@ -11,6 +11,7 @@ namespace {
 
 struct GenerateCommand {
   ModelOptions model;
+  ActivationsOption activations;
   std::optional<std::string> prompt;
   std::optional<std::string> tokens;
   SamplingParameters sampling;
@@ -58,6 +59,7 @@ Result<Outcome> run(const GenerateCommand& command) {
   LW_ASSIGN(std::vector<int32_t> prompt, prompt_ids(command, session));
   const Json prompt_tokens = prompt;
   EngineOptions options;
+  LW_ASSIGN(options.activations, command.activations.parse());
   options.max_sequences = 1;
   options.max_tokens = static_cast<int64_t>(prompt.size()) + command.sampling.max_new_tokens;
   LW_ASSIGN(const auto engine, Engine::create(*session.model, options));
@@ -84,6 +86,7 @@ Result<Outcome> run(const GenerateCommand& command) {
 Run add_generate(CLI::App& app) {
   auto command = std::make_shared<GenerateCommand>();
   command->model.add_to(app);
+  command->activations.add_to(app);
   auto* input = app.add_option_group("input", "exactly one of these");
   input->add_option("--prompt", command->prompt, "text to continue");
   input->add_option("--tokens", command->tokens, "ids to continue: 1,2,3");

@@ -9,6 +9,7 @@
 #include <exception>
 #include <iostream>
 #include <new>
+#include <optional>
 
 #include "base/threads.h"
 #include "cli/command.h"
@@ -88,6 +89,16 @@ Status set_threads(int flag) {
               fmt::format("LIVEWEIGHT_THREADS: expected an integer from 1 to {}, got {}", kMost, view));
 }
 
+Status set_pinning(std::optional<bool> flag) {
+  set_pin_threads(flag);
+  const char* text = std::getenv("LIVEWEIGHT_PIN_THREADS");
+  if (flag || !text || !*text) return {};
+  const std::string_view view(text);
+  if (view == "0" || view == "1") return {};
+  return fail(ErrorCode::kInvalidArgument,
+              fmt::format("LIVEWEIGHT_PIN_THREADS: expected 0 or 1, got {}", view));
+}
+
 Status set_log(const std::string& flag) {
   const char* text = std::getenv("LIVEWEIGHT_LOG");
   if (flag.empty() && (!text || !*text)) return {};
@@ -110,6 +121,7 @@ int run(int argc, char** argv) {
   app.require_subcommand(1);
   bool json = false;
   int threads = 0;
+  std::optional<bool> pin;
   std::string log;
   std::vector<std::pair<CLI::App*, Run>> commands;
   for (const Subcommand& subcommand : kSubcommands) {
@@ -119,6 +131,9 @@ int run(int argc, char** argv) {
     sub->add_option("--threads", threads,
                     "threads for all compute (default: LIVEWEIGHT_THREADS, else all processors)")
         ->check(CLI::Range(1, 4096));
+    sub->add_flag_function(
+        "--pin-threads,!--no-pin-threads", [&pin](int64_t times) { pin = times > 0; },
+        "bind each thread to a processor (default: LIVEWEIGHT_PIN_THREADS, else no)");
     sub->add_option(
         "--log", log,
         "messages on standard error: error, warn, info or debug (default: LIVEWEIGHT_LOG, else error)");
@@ -131,7 +146,9 @@ int run(int argc, char** argv) {
   }
   if (const Status status = set_log(log); !status) return report(status.error());
   if (const Status status = set_threads(threads); !status) return report(status.error());
-  log_line(LogLevel::kDebug, fmt::format("{} threads, kernels for {}", default_threads(), Engine::target()));
+  if (const Status status = set_pinning(pin); !status) return report(status.error());
+  log_line(LogLevel::kDebug, fmt::format("{}{} threads, kernels for {}", default_threads(),
+                                         pin_threads() ? " pinned" : "", Engine::target()));
   for (const auto& [sub, command] : commands) {
     if (sub->parsed()) return finish(command(), json);
   }

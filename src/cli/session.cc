@@ -5,6 +5,13 @@
 
 namespace liveweight::cli {
 
+void ActivationsOption::add_to(CLI::App& app) {
+  app.add_option(
+      "--activations", name,
+      "fp32 (default, exact) or int8_per_token: of linear layers with int8 weights, quantized while "
+      "they run");
+}
+
 Result<Session> Session::open(const ModelOptions& options) {
   Session session;
   const auto begin = Clock::now();

@@ -1,4 +1,5 @@
-// A model loaded for running: its weights, its tokenizer where it has one, and how long that took.
+// A model loaded for running: its weights, its tokenizer where it has one, and how long that took; and what
+// its activations are.
 #pragma once
 
 #include "cli/command.h"
@@ -6,6 +7,14 @@
 #include "liveweight/tokenizer.h"
 
 namespace liveweight::cli {
+
+// --activations
+struct ActivationsOption {
+  std::string name = "fp32";
+
+  void add_to(CLI::App& app);
+  Result<Activations> parse() const { return parse_activations(name); }
+};
 
 struct Session {
   std::unique_ptr<LiveModel> model;

@@ -33,6 +33,7 @@ void run(const LinearCall& call, Compute& compute) {
   arguments.y_stride = call.weight->format().rows;
   arguments.bias = call.bias ? call.bias_floats : nullptr;
   arguments.accumulate = call.accumulate;
+  arguments.integers = call.integers;
   linear(call.weight->view(), arguments, compute);
 }
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "infer/compute.h"
+#include "infer/integer_linear.h"
 #include "infer/kv_cache.h"
 #include "infer/rope.h"
 #include "infer/weight_binding.h"
@@ -66,6 +67,7 @@ struct LinearCall {
   float* y;
   float* bias_floats;
   bool accumulate;
+  IntegerWorkspace* integers;  // null where activations stay fp32
 };
 
 // Turns queries and keys by their positions, and puts keys and values into the cache.
@@ -124,6 +126,7 @@ struct ExpertsCall {
   float* sum;
   int64_t* places;  // [rows]: of the gathered rows, their place in `chosen`
   float* hidden;
+  IntegerWorkspace* integers;  // null where activations stay fp32
 };
 
 // out = the rows whose logits are wanted

@@ -47,6 +47,7 @@ class StepCapture {
     size(work_.logits, shape_.max_logit_rows, config_.vocab_size);
     size(work_.vectors, 1, std::max({config_.hidden_size, heads_.fused_width(), 2 * inner}));
     if (config_.experts > 0) allocate_experts(rows);
+    if (integers()) work_.integers.resize(std::max(rows, shape_.max_logit_rows), widest_matrix(plan_));
   }
 
   void allocate_experts(int64_t rows) {
@@ -115,8 +116,13 @@ class StepCapture {
 
   void add_linear(const WeightBinding* weight, const WeightBinding* bias, const AlignedVector<float>& x,
                   AlignedVector<float>& y, bool accumulate) {
-    step_.calls_.push_back(
-        LinearCall{&step_.input_.rows, weight, bias, x.data(), y.data(), work_.vectors.data(), accumulate});
+    step_.calls_.push_back(LinearCall{&step_.input_.rows, weight, bias, x.data(), y.data(),
+                                      work_.vectors.data(), accumulate, integers()});
+  }
+
+  // Null where activations stay fp32.
+  IntegerWorkspace* integers() {
+    return shape_.activations == Activations::kInt8PerToken ? &work_.integers : nullptr;
   }
 
   float epsilon() const { return static_cast<float>(config_.rms_norm_eps); }
@@ -180,7 +186,7 @@ class StepCapture {
                                        work_.expert_weights.data(), config_.experts_per_token,
                                        work_.normed.data(), work_.gathered.data(), work_.gate_up.data(),
                                        work_.gated.data(), work_.expert_out.data(), work_.expert_sum.data(),
-                                       work_.places.data(), work_.hidden.data()});
+                                       work_.places.data(), work_.hidden.data(), integers()});
     return {};
   }
 
@@ -191,7 +197,7 @@ class StepCapture {
     LW_TRY(add_norm(Role::kFinalNorm, -1, rows, work_.last, work_.last));
     LW_ASSIGN(const WeightBinding* head, bind(Role::kHead, -1, config_.vocab_size, config_.hidden_size));
     step_.calls_.push_back(
-        LinearCall{rows, head, nullptr, work_.last.data(), work_.logits.data(), nullptr, false});
+        LinearCall{rows, head, nullptr, work_.last.data(), work_.logits.data(), nullptr, false, integers()});
     return {};
   }
 
@@ -204,6 +210,24 @@ class StepCapture {
   const HeadShape heads_;
 };
 
+namespace {
+
+// Integer products that no weight would take are a mistake that nobody should have to find by a profile.
+Status check_activations(const Plan& plan, Activations activations) {
+  if (activations == Activations::kFp32) return {};
+  for (const PlannedParameter& parameter : plan.parameters()) {
+    if (takes_integers(*parameter.format)) return {};
+  }
+  return fail(
+      ErrorCode::kInvalidArgument,
+      fmt::format("activations: int8_per_token expects symmetric int8 weights with one scale a row or "
+                  "a matrix and at most {} columns, and the model has none",
+                  kMostIntegerCols),
+      {"activations"});
+}
+
+}  // namespace
+
 Result<std::unique_ptr<Step>> Step::capture(const LiveModel& model, const StepShape& shape) {
   const Plan& plan = model.plan();
   if (const TensorParallel group = plan.tensor_parallel(); group.size != 1) {
@@ -214,6 +238,7 @@ Result<std::unique_ptr<Step>> Step::capture(const LiveModel& model, const StepSh
     return fail(ErrorCode::kInvalidArgument,
                 "a step that holds slot addresses needs the commit mode copy or in_place, got flip");
   }
+  LW_TRY(check_activations(plan, shape.activations));
   const ModelConfig& config = plan.config();
   LW_ASSIGN(KvCache cache, KvCache::allocate({config.layers, shape.sequences, config.kv_heads,
                                               shape.max_tokens, config.head_dim}));

@@ -43,6 +43,7 @@ StepShape shape_of(const EngineOptions& options, const ModelConfig& config) {
       options.max_tokens > 0 ? options.max_tokens : std::min(config.max_position, kDefaultMaxTokens);
   shape.threads = options.threads > 0 ? options.threads : default_threads();
   shape.capture = options.capture;
+  shape.activations = options.activations;
   return shape;
 }
 
@@ -83,6 +84,18 @@ std::string_view to_string(FinishReason reason) {
       return "cancelled";
   }
   return "stop";
+}
+
+std::string_view to_string(Activations activations) {
+  return activations == Activations::kFp32 ? "fp32" : "int8_per_token";
+}
+
+Result<Activations> parse_activations(std::string_view name) {
+  for (const Activations activations : {Activations::kFp32, Activations::kInt8PerToken}) {
+    if (name == to_string(activations)) return activations;
+  }
+  return fail(ErrorCode::kInvalidArgument,
+              fmt::format("activations: expected fp32 or int8_per_token, got {}", name), {"activations"});
 }
 
 Engine::Engine() = default;

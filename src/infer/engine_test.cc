@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
+#include <iterator>
 
 #include "infer/live_fixture.h"
 
@@ -54,14 +56,20 @@ TEST_F(EngineTest, stories_equal_the_published_text) {
 }
 
 TEST_F(EngineTest, a_request_gives_the_same_bits_alone_and_among_others) {
-  for (const char* scheme : {"none", "int8_per_channel", "int4_per_group", "fp8_per_block"}) {
+  for (const auto& [scheme, activations] :
+       std::vector<std::pair<const char*, Activations>>{{"none", Activations::kFp32},
+                                                        {"int8_per_channel", Activations::kFp32},
+                                                        {"int8_per_channel", Activations::kInt8PerToken},
+                                                        {"int4_per_group", Activations::kFp32},
+                                                        {"fp8_per_block", Activations::kFp32}}) {
     const auto model = load("stories260k-bf16", scheme);
     EngineOptions options;
     options.max_sequences = 3;
     options.max_batch_tokens = 8;
+    options.activations = activations;
     const auto together = engine_of(*model, options)->generate(mixed_requests());
     ASSERT_TRUE(together) << together.error().message;
-    const auto alone = engine_of(*model);
+    const auto alone = engine_of(*model, {.activations = activations});
     const auto requests = mixed_requests();
     for (size_t i = 0; i < requests.size(); ++i) {
       const auto completion = alone->generate(requests[i]);
@@ -70,6 +78,47 @@ TEST_F(EngineTest, a_request_gives_the_same_bits_alone_and_among_others) {
       EXPECT_EQ(completion->logprobs, (*together)[i].logprobs) << scheme << ", request " << i;
       EXPECT_EQ(completion->top_logprobs, (*together)[i].top_logprobs) << scheme << ", request " << i;
     }
+  }
+}
+
+// Of this process, the one that asks among them.
+int64_t threads_alive() {
+  const std::filesystem::directory_iterator tasks("/proc/self/task");
+  return std::distance(begin(tasks), end(tasks));
+}
+
+TEST_F(EngineTest, an_engine_has_threads_of_its_own_and_a_reload_beside_it_starts_none) {
+  const auto model = load("stories260k-bf16", "int8_per_channel");
+  const int64_t without = threads_alive();  // with those that load and quantize
+  const auto engine = engine_of(*model, {.threads = 3});
+  EXPECT_EQ(threads_alive(), without + 2);  // the caller of `step` is the third
+  ASSERT_TRUE(engine->generate(greedy({1}, 4)));
+  ASSERT_TRUE(reload_from(*model, "stories260k-bf16"));
+  EXPECT_EQ(threads_alive(), without + 2);
+}
+
+TEST_F(EngineTest, int8_activations_change_logits_by_little) {
+  const auto model = load("stories260k-bf16", "int8_per_channel");
+  const std::vector<int32_t> tokens = {1, 403, 407, 261, 378, 31, 270, 418};
+  const auto exact = all_logits(*engine_of(*model), tokens);
+  const auto integer = all_logits(*engine_of(*model, {.activations = Activations::kInt8PerToken}), tokens);
+  ASSERT_EQ(integer.size(), exact.size());
+  double difference = 0, magnitude = 0;
+  for (size_t i = 0; i < exact.size(); ++i) {
+    difference += std::pow(integer[i] - exact[i], 2);
+    magnitude += std::pow(exact[i], 2);
+  }
+  EXPECT_GT(difference, 0);
+  EXPECT_LT(std::sqrt(difference / magnitude), 0.05);
+}
+
+TEST_F(EngineTest, int8_activations_are_refused_where_no_weight_takes_them) {
+  for (const char* scheme : {"none", "int4_per_group", "fp8_per_channel"}) {
+    const auto model = load("stories260k-bf16", scheme);
+    const auto refused = Engine::create(*model, {.activations = Activations::kInt8PerToken});
+    ASSERT_FALSE(refused) << scheme;
+    EXPECT_EQ(refused.error().code, ErrorCode::kInvalidArgument);
+    EXPECT_THAT(refused.error().message, HasSubstr("activations: int8_per_token"));
   }
 }
 

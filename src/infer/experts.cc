@@ -33,16 +33,18 @@ int64_t gather(const ExpertsCall& call, int32_t expert) {
   return found;
 }
 
-LinearArguments arguments_of(const float* x, int64_t rows, float* y, const WeightBinding& weight) {
-  return {x, rows, y, weight.format().rows, nullptr, false};
+LinearArguments arguments_of(const float* x, int64_t rows, float* y, const WeightBinding& weight,
+                             IntegerWorkspace* integers) {
+  return {x, rows, y, weight.format().rows, nullptr, false, integers};
 }
 
 void run_expert(const ExpertsCall& call, int32_t expert, int64_t rows, Compute& compute) {
   const int64_t width = call.down->format().cols;
-  linear(call.gate_up->view(expert), arguments_of(call.gathered, rows, call.gate_up_out, *call.gate_up),
-         compute);
+  linear(call.gate_up->view(expert),
+         arguments_of(call.gathered, rows, call.gate_up_out, *call.gate_up, call.integers), compute);
   run(GateCall{&rows, call.gate_up_out, call.gated, width}, compute);
-  linear(call.down->view(expert), arguments_of(call.gated, rows, call.expert_out, *call.down), compute);
+  linear(call.down->view(expert), arguments_of(call.gated, rows, call.expert_out, *call.down, call.integers),
+         compute);
   const int64_t hidden = call.down->format().rows;
   for (int64_t i = 0; i < rows; ++i) {
     const int64_t place = call.places[i];

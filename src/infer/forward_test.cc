@@ -48,6 +48,20 @@ TEST_P(ForwardTest, chunks_of_a_prompt_give_the_bits_of_the_whole) {
   }
 }
 
+TEST_P(ForwardTest, chunks_of_a_prompt_with_int8_activations_give_the_bits_of_the_whole) {
+  const std::string name = std::string("tiny/") + GetParam();
+  const auto model = load(name, "int8_per_channel");
+  const auto prompt = expected<int32_t>(name + ".expected.safetensors", "input_ids");
+  EngineOptions options;
+  options.activations = Activations::kInt8PerToken;
+  const auto whole = all_logits(*engine_of(*model, options), prompt);
+  for (const int64_t chunk : {1, 3, 7}) {
+    options.max_batch_tokens = chunk;
+    options.max_sequences = 1;
+    EXPECT_EQ(all_logits(*engine_of(*model, options), prompt), whole) << chunk << " tokens at a time";
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(tiny, ForwardTest,
                          testing::Values("llama", "llama-bias", "llama-tied", "mistral", "mixtral", "phi3",
                                          "qwen2", "qwen3", "qwen3-moe", "qwen3-moe-mixed"),

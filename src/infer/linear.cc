@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "infer/integer_linear.h"
 #include "infer/linear_kernels.h"
 
 namespace liveweight {
@@ -18,14 +19,6 @@ int64_t tiles_together(int64_t cols) {
   return std::clamp<int64_t>(kCachedFloats / tile, 1, kMostTiles);
 }
 
-void store(const LinearArguments& to, int64_t token, int64_t row, int64_t rows, const float* values) {
-  float* y = to.y + token * to.y_stride + row;
-  for (int64_t r = 0; r < rows; ++r) {
-    const float value = to.bias ? values[r] + to.bias[row + r] : values[r];
-    y[r] = to.accumulate ? y[r] + value : value;
-  }
-}
-
 void multiply_rows(const WeightView& weight, const LinearArguments& arguments, int64_t begin, int64_t end) {
   for (int64_t row = begin; row < end; row += kTileRows) {
     const WeightTile tile = tile_of(weight, row);
@@ -36,7 +29,8 @@ void multiply_rows(const WeightView& weight, const LinearArguments& arguments, i
       for (int t = 0; t < tokens; ++t) x[t] = arguments.x + (token + t) * tile.cols;
       dot_tile(tile, x, tokens, out);
       for (int t = 0; t < tokens; ++t) {
-        store(arguments, token + t, row, std::min<int64_t>(kTileRows, end - row), out + t * kTileRows);
+        store_products(arguments, token + t, row, std::min<int64_t>(kTileRows, end - row),
+                       out + t * kTileRows);
       }
     }
   }
@@ -63,13 +57,23 @@ void multiply_decoded(const WeightView& weight, const LinearArguments& arguments
       float out[kPanelTokens * kPanelRows];
       multiply_panel(panel_of(row), cols, x, tokens, out);
       for (int t = 0; t < tokens; ++t) {
-        store(arguments, token + t, row, std::min<int64_t>(kPanelRows, end - row), out + t * kPanelRows);
+        store_products(arguments, token + t, row, std::min<int64_t>(kPanelRows, end - row),
+                       out + t * kPanelRows);
       }
     }
   }
 }
 
 }  // namespace
+
+void store_products(const LinearArguments& to, int64_t token, int64_t row, int64_t rows,
+                    const float* values) {
+  float* y = to.y + token * to.y_stride + row;
+  for (int64_t r = 0; r < rows; ++r) {
+    const float value = to.bias ? values[r] + to.bias[row + r] : values[r];
+    y[r] = to.accumulate ? y[r] + value : value;
+  }
+}
 
 int64_t linear_scratch_floats(int64_t cols) {
   return std::max(kCachedFloats, kPanelsOfTile * panel_floats(cols));
@@ -78,6 +82,7 @@ int64_t linear_scratch_floats(int64_t cols) {
 void linear(const WeightView& weight, const LinearArguments& arguments, Compute& compute) {
   if (arguments.tokens == 0) return;
   const KernelFormat& format = *weight.format;
+  if (arguments.integers && takes_integers(format)) return integer_linear(weight, arguments, compute);
   const bool few = arguments.tokens <= kFewTokens;
   constexpr int64_t kStreamedBytes = 64 << 10;
   const int64_t tile_bytes = std::max<int64_t>(kTileRows * format.data.row_bytes, 1);

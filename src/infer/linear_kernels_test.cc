@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "infer/linear.h"
+#include "infer/targets_fixture.h"
 #include "infer/weight_fixture.h"
 
 namespace liveweight {
@@ -34,18 +35,8 @@ float dot(const std::vector<float>& row, const float* x, int64_t target) {
   return sums[0];
 }
 
-std::vector<int64_t> targets() {
-  std::vector<int64_t> all;
-  const int64_t known = HWY_AVX3_DL | HWY_AVX3 | HWY_AVX2 | HWY_SSE4 | HWY_SSSE3 | HWY_NEON;
-  for (int64_t rest = hwy::SupportedTargets() & known; rest; rest &= rest - 1) all.push_back(rest & -rest);
-  return all;
-}
-
-class LinearKernelsTest : public testing::TestWithParam<int64_t> {
+class LinearKernelsTest : public TargetTest {
  protected:
-  void SetUp() override { hwy::SetSupportedTargetsForTest(GetParam()); }
-  void TearDown() override { hwy::SetSupportedTargetsForTest(0); }
-
   static std::vector<float> oracle(const WeightFixture& weight, const std::vector<float>& x, int64_t tokens) {
     const KernelFormat& format = weight.format();
     std::vector<float> y(static_cast<size_t>(tokens * format.rows));
@@ -101,9 +92,7 @@ TEST_P(LinearKernelsTest, scales_of_any_size_give_the_oracles_sums) {
   }
 }
 
-GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(LinearKernelsTest);
-INSTANTIATE_TEST_SUITE_P(Targets, LinearKernelsTest, testing::ValuesIn(targets()),
-                         [](const auto& info) { return std::string(hwy::TargetName(info.param)); });
+LIVEWEIGHT_INSTANTIATE_TARGETS(LinearKernelsTest);
 
 }  // namespace
 }  // namespace liveweight

@@ -5,7 +5,6 @@
 #include "infer/linear.h"
 
 namespace liveweight {
-namespace {
 
 int64_t widest_matrix(const Plan& plan) {
   int64_t cols = 1;
@@ -13,13 +12,11 @@ int64_t widest_matrix(const Plan& plan) {
   return cols;
 }
 
-}  // namespace
-
 std::vector<const void*> Workspaces::addresses() const {
-  return {hidden.data(),     normed.data(),     fused.data(),          attended.data(),
-          gate_up.data(),    gated.data(),      last.data(),           logits.data(),
-          vectors.data(),    router.data(),     expert_weights.data(), gathered.data(),
-          expert_out.data(), expert_sum.data(), chosen.data(),         places.data()};
+  return {hidden.data(),         normed.data(),   fused.data(),      attended.data(),   gate_up.data(),
+          gated.data(),          last.data(),     logits.data(),     vectors.data(),    router.data(),
+          expert_weights.data(), gathered.data(), expert_out.data(), expert_sum.data(), chosen.data(),
+          places.data(),         integers.data()};
 }
 
 Step::Step(const LiveModel& model, const StepShape& shape, KvCache cache)

@@ -18,7 +18,11 @@ struct StepShape {
   int64_t max_tokens = 0;  // positions of a sequence
   int threads = 1;
   Capture capture = Capture::kTable;
+  Activations activations = Activations::kFp32;
 };
+
+// The columns of the plan's widest matrix.
+int64_t widest_matrix(const Plan& plan);
 
 // Every intermediate result, by name; sized at capture.
 struct Workspaces {
@@ -26,14 +30,16 @@ struct Workspaces {
   AlignedVector<float> router, expert_weights, gathered, expert_out, expert_sum;
   std::vector<int32_t> chosen;
   std::vector<int64_t> places;
+  IntegerWorkspace integers;
 
   std::vector<const void*> addresses() const;
 };
 
 class Step {
  public:
-  // kUnsupported for a rank of a tensor-parallel group, and for slot addresses of a model whose commits flip;
-  // kInternal where the plan lacks a parameter or has one of another shape. `model` must outlive the step.
+  // kUnsupported for a rank of a tensor-parallel group; kInvalidArgument for slot addresses of a model whose
+  // commits flip and for integer products where no weight takes them; kInternal where the plan lacks a
+  // parameter or has one of another shape. `model` must outlive the step.
   static Result<std::unique_ptr<Step>> capture(const LiveModel& model, const StepShape& shape);
 
   StepInput& input() { return input_; }

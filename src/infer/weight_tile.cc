@@ -111,11 +111,15 @@ WeightTile tile_of_vector(const WeightView& weight) {
   return tile;
 }
 
+float scale_of(const WeightTile& tile, int row, int64_t span) {
+  return load_factor(tile.scale_dtype, tile.scale[row], span);
+}
+
 float decode_element(const WeightTile& tile, int row, int64_t col) {
   const float code = load_code(tile.code, tile.data[row], col);
   if (tile.scaling == Scaling::kNone) return code;
   const int64_t span = tile.span_of(col);
-  const float scale = load_factor(tile.scale_dtype, tile.scale[row], span);
+  const float scale = scale_of(tile, row, span);
   if (tile.scaling == Scaling::kSymmetric) return code * scale;
   const float zero = load_factor(tile.zero_dtype, tile.zero[row], span);
   return tile.scaling == Scaling::kIntegerZero ? (code - zero) * scale : code * scale + zero;

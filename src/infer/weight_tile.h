@@ -46,6 +46,9 @@ WeightTile tile_of(const WeightView& weight, int64_t row);
 // Norms and biases: a parameter of [n, 1] as one row of n.
 WeightTile tile_of_vector(const WeightView& weight);
 
+// The scale of a row over one span.
+float scale_of(const WeightTile& tile, int row, int64_t span);
+
 // One element, by the scalar codecs: what the vector code falls back to at the edges.
 float decode_element(const WeightTile& tile, int row, int64_t col);
 

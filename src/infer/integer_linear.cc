@@ -1,0 +1,127 @@
+#include "infer/integer_linear.h"
+
+#include <algorithm>
+
+namespace liveweight {
+namespace {
+
+constexpr int64_t kFewTokens = 8;  // that read rows where they lie
+constexpr int64_t kStreamedBytes = 64 << 10;
+constexpr int64_t kPackedBytes = 128 << 10;  // that stay in the second-level cache while all tokens pass by
+constexpr int64_t kMostRows = 512;           // of a block
+
+struct Product {
+  const WeightView& weight;
+  const LinearArguments& to;
+  IntegerRows x;
+
+  int64_t cols() const { return weight.format->cols; }
+  int64_t panel_bytes() const { return kIntegerRows * x.stride; }
+};
+
+// Calls body(token, tokens) for groups of nearly equal size: a last one of a single token would waste most of
+// what it loads.
+template <typename Body>
+void for_token_groups(int64_t tokens, const Body& body) {
+  const int64_t groups = (tokens + kIntegerTokens - 1) / kIntegerTokens;
+  for (int64_t i = 0; i < groups; ++i) {
+    const int64_t token = i * tokens / groups;
+    body(token, static_cast<int>((i + 1) * tokens / groups - token));
+  }
+}
+
+// Of kIntegerRows rows from `row` on; those from `end` on are not stored.
+void store(const Product& product, const float* row_scales, int64_t row, int64_t end, int64_t token,
+           int tokens, const int32_t* sums) {
+  const int64_t rows = std::min<int64_t>(kIntegerRows, end - row);
+  for (int t = 0; t < tokens; ++t) {
+    const float scale = product.x.scales[token + t];
+    float values[kIntegerRows];
+    for (int r = 0; r < kIntegerRows; ++r) {
+      values[r] = static_cast<float>(sums[t * kIntegerRows + r]) * row_scales[r] * scale;
+    }
+    store_products(product.to, token + t, row, rows, values);
+  }
+}
+
+void scales_of(const WeightTile& tile, float* scales) {
+  for (int r = 0; r < kTileRows; ++r) scales[r] = scale_of(tile, r, 0);
+}
+
+void multiply_rows(const Product& product, int64_t begin, int64_t end) {
+  for (int64_t row = begin; row < end; row += kTileRows) {
+    const WeightTile tile = tile_of(product.weight, row);
+    float scales[kTileRows];
+    scales_of(tile, scales);
+    for (int first = 0; first < kTileRows && row + first < end; first += kIntegerRows) {
+      for_token_groups(product.to.tokens, [&](int64_t token, int tokens) {
+        int32_t sums[kIntegerTokens * kIntegerRows];
+        multiply_integer_tile(tile, first, product.x, token, tokens, sums);
+        store(product, scales + first, row + first, end, token, tokens, sums);
+      });
+    }
+  }
+}
+
+void multiply_packed(const Product& product, int64_t begin, int64_t end, std::byte* panels) {
+  float scales[kMostRows];
+  for (int64_t row = begin; row < end; row += kTileRows) {
+    const WeightTile tile = tile_of(product.weight, row);
+    scales_of(tile, scales + (row - begin));
+    for (int first = 0; first < kTileRows; first += kIntegerRows) {
+      const int64_t panel = (row + first - begin) / kIntegerRows;
+      pack_integer_panel(tile, first, panels + panel * product.panel_bytes());
+    }
+  }
+  for_token_groups(product.to.tokens, [&](int64_t token, int tokens) {
+    for (int64_t row = begin; row < end; row += kIntegerRows) {
+      int32_t sums[kIntegerTokens * kIntegerRows];
+      multiply_integer_panel(panels + (row - begin) / kIntegerRows * product.panel_bytes(), product.cols(),
+                             product.x, token, tokens, sums);
+      store(product, scales + (row - begin), row, end, token, tokens, sums);
+    }
+  });
+}
+
+int64_t rows_of_block(const Product& product, int64_t bytes) {
+  return std::clamp<int64_t>(bytes / product.x.stride / kTileRows * kTileRows, kTileRows, kMostRows);
+}
+
+}  // namespace
+
+void IntegerWorkspace::resize(int64_t tokens, int64_t widest_cols) {
+  codes_.resize(static_cast<size_t>(tokens * integer_stride(widest_cols)));
+  scales_.resize(static_cast<size_t>(tokens));
+  sums_.resize(static_cast<size_t>(tokens));
+}
+
+IntegerRows IntegerWorkspace::rows(int64_t cols) {
+  return {codes_.data(), scales_.data(), sums_.data(), integer_stride(cols)};
+}
+
+bool takes_integers(const KernelFormat& format) {
+  const Granularity granularity = format.scheme.granularity;
+  return format.scheme.element == Element::kInt8 && format.zero_point.bytes == 0 &&
+         (granularity == Granularity::kRow || granularity == Granularity::kTensor) &&
+         format.cols <= kMostIntegerCols;
+}
+
+void integer_linear(const WeightView& weight, const LinearArguments& arguments, Compute& compute) {
+  const int64_t cols = weight.format->cols;
+  const int64_t rows = weight.format->rows;
+  const Product product{weight, arguments, arguments.integers->rows(cols)};
+  compute.for_each(arguments.tokens, arguments.tokens * cols, [&](int, int64_t token) {
+    quantize_token(arguments.x + token * cols, cols, token, product.x);
+  });
+  const bool few = arguments.tokens <= kFewTokens;
+  const int64_t block = rows_of_block(product, few ? kStreamedBytes : kPackedBytes);
+  const int64_t blocks = (rows + block - 1) / block;
+  compute.for_each(blocks, rows * cols * arguments.tokens, [&](int worker, int64_t i) {
+    const int64_t begin = i * block;
+    const int64_t end = std::min(begin + block, rows);
+    if (few) return multiply_rows(product, begin, end);
+    multiply_packed(product, begin, end, reinterpret_cast<std::byte*>(compute.scratch(worker)));
+  });
+}
+
+}  // namespace liveweight
