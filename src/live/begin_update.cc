@@ -83,13 +83,13 @@ Result<std::shared_ptr<Update::Implementation>> open_update(LiveModel::Implement
   if (!model.versions.wait_for_readers(model.versions.other(), update->options.reader_timeout)) {
     return fail(ErrorCode::kBusy, "readers did not let go of the version before the current one in time");
   }
-  model.previous_valid = false;
   // With deltas a parameter is touched when something of it comes.
   if (!update->options.deltas) {
     for (const int32_t p : touched.partly) model.catch_up(p);
     for (size_t p = 0; p < touched.any.size(); ++p) {
       if (!touched.any[p]) continue;
       update->touched[p] = true;
+      model.keep_previous(static_cast<int32_t>(p));
       model.lags[p].forget();
     }
   }

@@ -15,7 +15,10 @@ void Update::Implementation::touch(int32_t source, bool changes_only) {
   std::lock_guard lock(touch_mutex);
   for (const Target& target : plan.sources[plan.primary_of(source)].targets) {
     const int32_t p = target.parameter;
-    if (!touched[p]) model.catch_up(p);
+    if (!touched[p]) {
+      model.keep_previous(p);
+      model.catch_up(p);
+    }
     touched[p] = true;
     if (!changes_only) model.lags[p].forget();
   }
