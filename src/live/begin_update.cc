@@ -47,24 +47,19 @@ Status check_base(const LiveModel::Implementation& model, const UpdateOptions& o
   return {};
 }
 
-Status settle_version(Mirror& mirror, uint64_t sequence) {
-  {
-    LW_ASSIGN(const auto hold, mirror.hold());
-    if (mirror.sequence() != sequence || !mirror.unsettled()) return {};
-  }
-  return mirror.settle();
-}
-
 // What failed to be taken back is; what is still to be put into it is, but the version that others are on the
 // way to.
 Status bring_mirror_up(LiveModel::Implementation& model) {
   if (model.mirror_to_revert) model.revert_mirror(*model.mirror_to_revert);
-  // Another rank noted an update there that did not come about.
-  if (model.mirror_sequence && model.mirror->has_reverted(*model.mirror_sequence + 1)) {
-    model.mirror_sequence = model.mirror->sequence();
+  if (!model.mirror_sequence) return {};
+  bool settles = false;
+  {
+    LW_ASSIGN(const auto hold, model.mirror->hold());
+    // Another rank noted an update there that did not come about.
+    while (model.mirror->has_reverted(*model.mirror_sequence + 1)) *model.mirror_sequence += 2;
+    settles = model.mirror->sequence() == model.mirror_sequence && model.mirror->unsettled();
   }
-  if (model.mirror_sequence != model.mirror->sequence()) return {};
-  return settle_version(*model.mirror, *model.mirror_sequence);
+  return settles ? model.mirror->settle() : Status{};
 }
 
 Result<std::shared_ptr<Update::Implementation>> open_update(LiveModel::Implementation& model,

@@ -115,7 +115,7 @@ void LiveModel::Implementation::revert_mirror(uint64_t sequence) noexcept {
   const bool done = guarded([&] { return mirror->revert(sequence); }).has_value();
   mirror_to_revert = done ? std::nullopt : std::optional(sequence);
   if (!done) return;
-  mirror_sequence = mirror->sequence();
+  mirror_sequence = sequence + 1;
   if (previous_mirror_sequence == sequence)
     previous_mirror_sequence.reset();  // nor is it that one's any more
 }

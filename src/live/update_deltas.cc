@@ -55,8 +55,10 @@ Status Update::Implementation::check_mirror() const {
     const bool same = !options.label.empty() && model.mirror->version() == options.label;
     if (there == *model.mirror_sequence + 1 && same) return {};
   }
-  return fail(ErrorCode::kFailedState, fmt::format("the mirror does not hold version {}, the current one",
-                                                   base ? base->table.version_number : 0));
+  return fail(ErrorCode::kFailedState,
+              fmt::format("the mirror does not hold version {}, the current one: replace it with that one's "
+                          "checkpoint (mirror_checkpoint; a reload from its directory does it)",
+                          base ? base->table.version_number : 0));
 }
 
 Status Update::Implementation::stage_deltas() {
