@@ -238,7 +238,7 @@ class Encoder {
         codes_(factors) {}
 
   // Elements of one row to its codes, `to` at a byte's beginning. Past the caches where `to` is aligned.
-  // `ahead`: how many bytes behind `from` lies what is wanted in the second-level cache soon.
+  // `ahead`: how many bytes behind `from` lies what is wanted in the cache soon.
   HWY_INLINE void run(const Bits* from, int64_t count, uint8_t* to, int64_t ahead) const {
     const bool stream = reinterpret_cast<uintptr_t>(to) % 64 == 0;
     int64_t i = 0;

@@ -39,7 +39,7 @@ struct Strip {
   int64_t unit_cols, skipped;
 };
 
-// `ahead`: how many bytes behind each element lies what is wanted in the second-level cache soon.
+// `ahead`: how many bytes behind each element lies what is wanted in the cache soon.
 using EncodeStrip = void (*)(const Strip& strip, const UnitCoder* units, int64_t ahead);
 
 // `groups` units of `size` elements side by side in one row, `size` a multiple of kLanes; factors of the
