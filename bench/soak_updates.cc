@@ -48,15 +48,17 @@ SoakOutcome outcome_of(SoakKind kind) {
   return facts_of(kind).outcome;
 }
 
-// A rollback has to be refused where there is nothing to go back to; partial updates and deltas go only
-// between versions of a family.
+// A rollback has to be refused where there is nothing to go back to, and to work where nothing was written
+// since the commit; what was may leave it the version before. Partial updates and deltas go only between
+// versions of a family.
 SoakKind SoakUpdates::draw() {
   size_t total = 0;
   for (const Facts& facts : kFacts) total += facts.weight;
   size_t left = draw_below(random_, total), at = 0;
   while (left >= kFacts[at].weight) left -= kFacts[at++].weight;
   const auto kind = static_cast<SoakKind>(at);
-  if (kind == SoakKind::kRollback && !can_roll_back_) return SoakKind::kLateRollback;
+  const bool there = nothing_written_ || model_.can_roll_back();
+  if (kind == SoakKind::kRollback && !there) return SoakKind::kLateRollback;
   if (kind == SoakKind::kPartial && !versions_.partial_step(current_)) return SoakKind::kFull;
   if (kind == SoakKind::kDelta && !versions_.delta_step(current_)) return SoakKind::kFull;
   return kind;
@@ -150,7 +152,7 @@ Result<UpdateReport> SoakUpdates::take_bad(SoakKind kind) {
   LW_ASSIGN(const Checkpoint checkpoint, open(target_));
   const std::string& victim = versions_.tensors()[draw_below(random_, versions_.tensors().size())];
   std::vector<std::byte> changed;
-  can_roll_back_ = false;
+  nothing_written_ = false;
   LW_ASSIGN(Update update, model_.begin_update(std::move(options)));
   for (const CheckpointTensor& tensor : checkpoint.tensors()) {
     if (is_ignored_tensor(tensor.name)) continue;
@@ -170,7 +172,7 @@ Result<UpdateReport> SoakUpdates::take_bad(SoakKind kind) {
 Status SoakUpdates::give_up() {
   UpdateOptions options = options_for(draw_other());
   LW_ASSIGN(const Checkpoint checkpoint, open(target_));
-  can_roll_back_ = false;
+  nothing_written_ = false;
   LW_ASSIGN(Update update, model_.begin_update(std::move(options)));
   for (size_t left = draw_below(random_, checkpoint.tensors().size() + 1); left > 0; --left) {
     const CheckpointTensor& tensor = checkpoint.tensors()[left - 1];
@@ -203,7 +205,7 @@ Result<SoakEvent> SoakUpdates::settle(SoakKind kind, const Result<UpdateReport>&
     event.pause_us = report->pause_us;
     note_taken(kind);
     if (kind == SoakKind::kDelta && draw_below(random_, 2) == 0) {
-      can_roll_back_ = false;
+      nothing_written_ = false;
       if (const Status status = model_.catch_up(); !status) return broken(kind, status.error().message);
     }
   }
@@ -215,7 +217,7 @@ Result<SoakEvent> SoakUpdates::settle(SoakKind kind, const Result<UpdateReport>&
 void SoakUpdates::note_taken(SoakKind kind) {
   previous_ = std::exchange(current_, target_);
   ++number_;
-  can_roll_back_ = true;
+  nothing_written_ = true;
   last_was_delta_ = kind == SoakKind::kDelta;
   mirror_is_current_ = last_was_delta_;
 }
@@ -224,6 +226,7 @@ void SoakUpdates::note_taken(SoakKind kind) {
 void SoakUpdates::note_rolled_back() {
   std::swap(current_, previous_);
   ++number_;
+  nothing_written_ = true;
   mirror_is_current_ = std::exchange(last_was_delta_, false);
 }
 

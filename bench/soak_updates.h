@@ -71,7 +71,7 @@ class SoakUpdates {
   // What must hold: the versions by their index in `versions_`.
   size_t current_ = 0, previous_ = 0, target_ = 0;
   uint64_t number_ = 1;
-  bool can_roll_back_ = false;
+  bool nothing_written_ = false;  // since the last commit, so that a rollback must work
   bool mirror_is_current_ = false;
   bool last_was_delta_ = false;  // and the mirror went with it
 };

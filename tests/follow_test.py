@@ -101,6 +101,29 @@ class Follow(Versions):
             cold = self.json_of("digest", step(2), "--quant", "fp8_per_channel", "--tp-size", 2, "--tp-rank", rank)
             self.assertEqual(got["digest"], cold["model"])
 
+    def test_ranks_of_several_processes_follow_on_one_mirror_each_at_its_pace(self):
+        for scheme in ("fp8_per_channel", "int4_per_group", "fp8_per_tensor"):
+            for delta in self.versions.glob("weight_v00000[1-9]"):
+                shutil.rmtree(delta)
+            ranks = [subprocess.Popen(
+                [BINARY, "follow", self.versions, "--quant", scheme, "--mirror", self.root / scheme, "--tp-size", "2",
+                 "--tp-rank", str(rank), "--until", "6", "--poll", "0.01", "--json"],
+                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for rank in range(2)]
+            for number in range(1, 7):
+                if number == 4:
+                    shutil.copytree(step(number), self.root / "whole")
+                    (self.root / "whole").rename(self.versions / f"weight_v{number:06}")
+                else:
+                    self.add_delta(number - 1, number, random.choice(("indices", "xor", "overwrite")))
+                time.sleep(random.random() * 0.2)
+            for rank, child in enumerate(ranks):
+                out, error = child.communicate(timeout=120)
+                self.assertEqual((child.returncode, error), (0, ""), (scheme, rank))
+                for version in json.loads(out)["versions"]:
+                    cold = self.json_of("digest", step(int(version["name"])), "--quant", scheme, "--tp-size", 2,
+                                        "--tp-rank", rank)
+                    self.assertEqual(version["digest"], cold["model"], (scheme, rank, version["name"]))
+
     def test_reload_takes_deltas_into_all_ranks(self):
         self.add_deltas(2)
         got = self.json_of("reload", step(0), self.versions / "weight_v000001", self.versions / "weight_v000002", step(3),

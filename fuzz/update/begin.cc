@@ -35,7 +35,7 @@ void Sequence::begin(UpdateOptions options) {
   if (options.scope.empty()) pending_.scope.insert(names_.begin(), names_.end());
 
   pending_.doubtful = tied_ && !options.scope.empty();
-  expected_.previous.reset();
+  expected_.written_since = true;
   check();
 }
 

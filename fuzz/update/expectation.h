@@ -76,6 +76,7 @@ struct Pending {
 
 struct Expectation {
   std::optional<Committed> current, previous;  // the previous one while a rollback may bring it back
+  bool written_since = false;                  // into the next slots, which may end that
   uint64_t number = 0;                         // the last version's
   bool mirrored = false;                       // the mirror holds the current version
 };

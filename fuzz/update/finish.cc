@@ -37,6 +37,7 @@ void Sequence::commit() {
   const bool changes_alone = !pending_.changed.empty() && pending_.whole.empty() && !pending_.alias;
   expected_.mirrored = expected_.mirrored && changes_alone;
   if (mode_ != CommitMode::kInPlace) expected_.previous = std::move(expected_.current);
+  expected_.written_since = false;
   expected_.current = Committed{pending_.next, pending_.label};
   expected_.number += 1;
   require(report->version.number == expected_.number && report->version.label == pending_.label,

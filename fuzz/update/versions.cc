@@ -6,12 +6,14 @@ namespace liveweight::fuzz {
 void Sequence::rollback() {
   if (!open() && expected_.previous && (mode_ == CommitMode::kCopy ? !pins_.empty() : pinned_other()))
     return;  // it would wait
-  const bool good = !open() && expected_.previous;
+  const bool possible = !open() && expected_.previous, announced = live_->can_roll_back();
   const auto version = live_->rollback();
-  require(version.has_value() == good,
+  require(version.has_value() == announced, "a rollback goes where it is said to");
+  require(version ? possible : !possible || expected_.written_since,
           version ? "a rollback needs a version to go back to" : version.error().message);
   if (!version) return check();
   std::swap(expected_.current, expected_.previous);
+  expected_.written_since = false;
   expected_.number += 1;
   expected_.mirrored = false;
   require(version->number == expected_.number && version->label == expected_.current->label,
@@ -24,7 +26,7 @@ void Sequence::catch_up() {
   const Status status = live_->catch_up(kNoWait);
   require(status.has_value() == good,
           status ? "catch_up needs the model for itself" : status.error().message);
-  if (good) expected_.previous.reset();
+  if (good) expected_.written_since = true;
   check();
 }
 

@@ -67,9 +67,16 @@ class LiveModel {
   std::string label_of(
       uint64_t version_number) const;  // empty where the number is not in one of the two tables
 
-  // Makes the version before the last commit current again, as a new number. kFailedState where an update has
-  // begun since then, where there was none before, or in the mode `in_place`.
+  // Makes the version before the last commit current again, as a new number, and a second time the one after
+  // it. kFailedState where it is not there any more: an update that writes a parameter, or `catch_up`, writes
+  // over what it has there. Where the last commit brought changes (deltas) these are kept then, and a
+  // rollback costs what they cost, until the next commit; they are not where it brought the parameter whole,
+  // where so much changed that copying is cheaper, or where units that were quantized whole make up more than
+  // a quarter of the parameter. kFailedState also where there was none before, and in the mode `in_place`.
+  // kBusy while an update is open, or where readers of that version did not let go.
   Result<Version> rollback();
+  // Whether it is there, and no update is open.
+  bool can_roll_back() const;
 
   // Where deltas find what they do not carry: a mirror that holds the current version's checkpoint. Deltas,
   // partial updates (those with a scope or with deltas) and rollbacks keep it current; whole tensors are
@@ -83,9 +90,9 @@ class LiveModel {
 
   // Work for the time behind a commit, so that the next delta costs no more than its changes: brings the next
   // slots up to the current version, by the last deltas' changes where those are known, else by copying, and
-  // puts those changes into the mirror. Ends the possibility of rollback. An update does it for the
-  // parameters that it touches where this was not called. Waits up to `reader_timeout` for readers of the
-  // version before; kBusy beyond that or while an update is open.
+  // puts those changes into the mirror. What is copied ends the possibility of rollback. An update does it
+  // for the parameters that it touches where this was not called. Waits up to `reader_timeout` for readers of
+  // the version before; kBusy beyond that or while an update is open.
   Status catch_up(std::chrono::milliseconds reader_timeout = std::chrono::milliseconds{30'000});
 
   // The first byte of a parameter's slot 0 or 1 (slot 1 is null in the mode `in_place`); constant for the

@@ -61,7 +61,7 @@ Result<std::vector<UpdateReport>> reload(std::span<LiveModel* const> ranks, cons
                                          const NameMap& names = {}, const UpdateOptions& options = {});
 
 // Puts that checkpoint, which the model's current version was loaded from, into the mirror and attaches it.
-// On disk it is copied: for the time behind a commit. Ends the possibility of rollback. kStaleVersion where
+// On disk it is copied: for the time behind a commit. A rollback leaves it behind. kStaleVersion where
 // the current version is not that of `version_number`, if one is given; kBusy while an update is open, and
 // for updates that begin meanwhile.
 Status mirror_checkpoint(LiveModel& model, std::shared_ptr<Mirror> mirror, const Checkpoint& checkpoint,

@@ -48,6 +48,7 @@ class Mirror {
   // Holds that checkpoint from now on. On disk it is copied, so call it behind a commit.
   Status replace(const Checkpoint& checkpoint, const TensorNames& names, std::string version);
 
+  bool contains(const std::string& name) const;
   // A tensor's bytes, without what `record` noted and `settle` has not put in. Null data where there is none
   // of that name.
   TensorView find(const std::string& name) const;
@@ -66,7 +67,7 @@ class Mirror {
   // `sequence`: the state that goes, kStaleVersion where it is not the last; once it has gone that way,
   // nothing is done again. kFailedState after `replace`, and for a change that took another back.
   Status revert(uint64_t sequence);
-  // Whether the last change is that which took the state `sequence` back, so that the one before it is here.
+  // Whether the change after the state `sequence` took it back, so that it gave what was before that state.
   bool has_reverted(uint64_t sequence) const;
 
   // Sees what other processes noted since, and keeps them from changing the bytes while what it returns

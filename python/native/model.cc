@@ -141,8 +141,13 @@ void bind_model(nb::module_& module) {
             return version;
           },
           "Makes the version before the last commit current again, under a new number. Fails with "
-          "failed_state where an\n"
-          "update has begun since then, where there was none, and in the mode in_place.")
+          "failed_state where it is\n"
+          "not there any more: it goes with the next commit and, where that brought whole tensors, when an "
+          "update begins or with\n"
+          "catch_up; where there was none; and in the mode in_place.")
+      .def_prop_ro(
+          "can_roll_back", [](const ModelHandle& m) { return m.state->live->can_roll_back(); },
+          "Whether the version before the last commit is there, and no update is open.")
       .def(
           "digest", [](const ModelHandle& m) { return digest_without_lock(m).model.hex(); },
           "Hash of all quantized bytes, as hex: equal to that of a fresh load of the same weights.")

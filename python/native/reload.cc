@@ -139,7 +139,8 @@ void bind_reload(nb::module_& module, nb::class_<ModelHandle>& model) {
            "what came into the\n"
            "mirror (after `reload` of a whole checkpoint, a copy of it), and brings the next slots up. Where "
            "it is not called the\n"
-           "next delta does it first. Ends the possibility of rollback. Waits up to reader_timeout seconds "
+           "next delta does it first. Over what came whole a rollback is not possible then. Waits up to "
+           "reader_timeout seconds "
            "for views and steps\n"
            "that hold the version before the current one, then `busy`.");
 }

@@ -193,6 +193,17 @@ class Calls(unittest.TestCase):
         with self.model.update(deltas=True) as update:
             update.put_delta(UP, array.array("I", [5]), bf16(100), dtype="BF16")
 
+    def test_a_rollback_over_a_delta_is_possible_when_the_next_slot_has_caught_up(self):
+        before = self.model.digest()
+        self.assertFalse(self.model.can_roll_back)
+        with self.model.update(deltas=True) as update:
+            update.put_delta(UP, array.array("I", [5]), bf16(100), dtype="BF16")
+            self.assertFalse(self.model.can_roll_back)
+        self.model.catch_up()
+        self.assertTrue(self.model.can_roll_back)
+        self.model.rollback()
+        self.assertEqual(self.model.digest(), before)
+
     def test_whole_tensors_in_a_scope_leave_the_mirror_current(self):
         with self.model.update(scope=["model", "lm_head"]) as update:
             put_all(update, read_safetensors(SECOND))

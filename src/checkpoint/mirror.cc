@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <optional>
+#include <set>
 
 #include "base/guarded.h"
 #include "checkpoint/mirror_files.h"
@@ -23,7 +24,7 @@ struct Mirror::State {
   std::optional<MirrorChange> pending;               // noted, not yet in the bytes
   std::optional<std::vector<TensorDelta>> previous;  // what the last change overwrote
   std::string previous_version;
-  std::optional<uint64_t> reverted;  // the state that the last change took back
+  std::set<uint64_t> reverted;  // states that the change after them took back
 
   // On disk only.
   std::optional<MirrorFiles> files;
@@ -66,6 +67,9 @@ struct Mirror::State {
     const uint64_t last = log.changes.empty() ? log.sequence : log.changes.back().sequence;
     if (last != sequence) previous.reset();
     sequence = last;
+    for (const MirrorChange& change : log.changes) {
+      if (change.takes_back) reverted.insert(change.sequence - 1);
+    }
     version = log.changes.empty() ? log.version : log.changes.back().version;
     pending.reset();
     if (may_write) LW_TRY(repeat(log));
@@ -123,6 +127,8 @@ struct Mirror::State {
     return {};
   }
 
+  Status record(std::vector<TensorDelta> deltas, std::string label, uint64_t base, bool takes_back);
+
   Status check_whole() const {
     for (const Mapping& file : content->files) LW_TRY(file.check_whole());
     return sums_file.check_whole();
@@ -165,8 +171,9 @@ struct Mirror::State {
     return {};
   }
 
+  // Other ranks are to find there what was taken back.
   Status shorten_log() {
-    if (!files) return {};
+    if (!files || reverted.contains(sequence - 1)) return {};
     uint64_t bytes = 0;
     for (const Mapping& file : content->files) bytes += file.bytes().size();
     if (log_bytes < std::max(kShortestLog, bytes / kLogShare)) return {};
@@ -243,13 +250,17 @@ bool Mirror::unsettled() const {
 std::vector<CheckpointTensor> Mirror::tensors() const {
   std::vector<CheckpointTensor> all;
   if (empty()) return all;
-  for (const auto& [name, tensor] : state_->content->tensors) all.push_back({name, tensor.view(), ""});
+  for (const std::string& name : state_->content->sorted_names()) all.push_back({name, find(name), ""});
   return all;
 }
 
 Result<Checkpoint> Mirror::checkpoint() const {
   if (state_->files && !empty()) return Checkpoint::open_file(state_->files->weights());
   return fail(ErrorCode::kFailedState, "the mirror is not on disk, or empty");
+}
+
+bool Mirror::contains(const std::string& name) const {
+  return !empty() && state_->content->tensors.contains(name);
 }
 
 TensorView Mirror::find(const std::string& name) const {
@@ -276,27 +287,33 @@ Status Mirror::replace(const Checkpoint& checkpoint, const TensorNames& names, s
 }
 
 Status Mirror::record(std::vector<TensorDelta> deltas, std::string version, uint64_t base) {
-  State& state = *state_;
-  LW_ASSIGN(const auto lock, state.lock(FileLock::Kind::kExclusive));
-  if (state.files) LW_TRY(state.read(true));
-  if (empty()) return fail(ErrorCode::kFailedState, "the mirror is empty");
-  if (state.sequence == base + 1 && !version.empty() && state.version == version) return {};
-  if (state.sequence != base) {
+  return state_->record(std::move(deltas), std::move(version), base, false);
+}
+
+Status Mirror::State::record(std::vector<TensorDelta> deltas, std::string label, uint64_t base,
+                             bool takes_back) {
+  LW_ASSIGN(const auto alone, lock(FileLock::Kind::kExclusive));
+  if (files) LW_TRY(read(true));
+  if (!content) return fail(ErrorCode::kFailedState, "the mirror is empty");
+  if (!takes_back && sequence == base + 1 && !label.empty() && version == label) return {};
+  if (sequence != base) {
     return fail(ErrorCode::kStaleVersion,
                 fmt::format("the change is of the mirror's state {}, which is at {} (version {}) now", base,
-                            state.sequence, state.version));
+                            sequence, version));
   }
-  LW_TRY(state.content->check(deltas));
-  LW_TRY(state.settle());
-  MirrorChange change{state.sequence + 1, std::move(version), std::move(deltas), {}, false, {}};
-  std::string label = change.version;
-  if (state.files) LW_TRY(state.append(append_change, change));
-  state.previous.reset();
-  state.reverted.reset();
-  state.previous_version = std::exchange(state.version, std::move(label));
-  state.sequence = change.sequence;
-  state.pending = std::move(change);
-  if (state.files) state.note_log();
+  LW_TRY(content->check(deltas));
+  LW_TRY(settle());
+  MirrorChange change{sequence + 1, std::move(label), std::move(deltas), {}, false, {}, takes_back};
+  std::string copy = change.version;
+  std::set<uint64_t> taken_back;
+  if (takes_back) taken_back.insert(base);
+  if (files) LW_TRY(append(append_change, change));
+  previous.reset();
+  reverted.merge(taken_back);
+  previous_version = std::exchange(version, std::move(copy));
+  sequence = change.sequence;
+  pending = std::move(change);
+  if (files) note_log();
   return {};
 }
 
@@ -307,7 +324,7 @@ Status Mirror::settle() {
 }
 
 bool Mirror::has_reverted(uint64_t sequence) const {
-  return state_->reverted == sequence && state_->sequence == sequence + 1;
+  return state_->reverted.contains(sequence);
 }
 
 Status Mirror::revert(uint64_t sequence) {
@@ -320,8 +337,7 @@ Status Mirror::revert(uint64_t sequence) {
   if (!state_->previous) {
     return fail(ErrorCode::kFailedState, "the mirror does not have the version before its own");
   }
-  LW_TRY(record(*state_->previous, state_->previous_version, sequence));
-  state_->reverted = sequence;
+  LW_TRY(state_->record(*state_->previous, state_->previous_version, sequence, true));
   // It is noted, and that is enough: where its bytes cannot be put in now, they will be later.
   if (settle()) state_->previous.reset();  // a change that takes back is not taken back
   return {};

@@ -16,7 +16,13 @@
 namespace liveweight {
 namespace {
 
-enum class RecordType : uint64_t { kBegin = 0x4247524f5252494d, kChange = 1, kSums = 2, kSettled = 3 };
+enum class RecordType : uint64_t {
+  kBegin = 0x4247524f5252494d,
+  kChange = 1,
+  kSums = 2,
+  kSettled = 3,
+  kTakeBack = 4
+};
 
 // Before each record's payload.
 struct RecordHead {
@@ -114,9 +120,10 @@ bool read_record(RecordType type, Reader& reader, MirrorLogContent& content) {
     return reader.good();
   }
   const uint64_t last = content.changes.empty() ? content.sequence : content.changes.back().sequence;
-  if (type == RecordType::kChange) {
+  if (type == RecordType::kChange || type == RecordType::kTakeBack) {
     MirrorChange change;
     change.sequence = sequence;
+    change.takes_back = type == RecordType::kTakeBack;
     change.version = reader.text();
     for (uint64_t left = reader.number(); left > 0 && reader.good(); --left) {
       change.deltas.push_back(read_delta(reader));
@@ -216,7 +223,8 @@ Result<uint64_t> append_change(const std::filesystem::path& path, uint64_t at, c
     put_number(payload, delta.values.size());
     put(payload, delta.values.data(), delta.values.size());
   }
-  return append(path, at, record_of(RecordType::kChange, payload));
+  return append(path, at,
+                record_of(change.takes_back ? RecordType::kTakeBack : RecordType::kChange, payload));
 }
 
 Result<uint64_t> append_sums(const std::filesystem::path& path, uint64_t at, const MirrorChange& change) {

@@ -20,7 +20,8 @@ struct MirrorChange {
   std::vector<TensorDelta> deltas;                  // name, positions and values; owned
   std::vector<std::pair<uint64_t, uint64_t>> sums;  // by part, after this change
   bool has_sums = false;                            // from then on some of it may be in the bytes
-  std::string settled_in;  // the boot of the machine in which all of it reached the bytes; empty: none did
+  std::string settled_in;   // the boot of the machine in which all of it reached the bytes; empty: none did
+  bool takes_back = false;  // the change before it
 };
 
 // What the bytes held when the log was begun, and what came since.

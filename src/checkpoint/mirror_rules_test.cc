@@ -107,6 +107,28 @@ TEST_F(MirrorTest, DoesNotTakeBackWhatAnotherProcessChanged) {
   EXPECT_TRUE(holds(*first, last));
 }
 
+TEST_F(MirrorTest, TellsOtherProcessesWhatWasTakenBack) {
+  const auto first = filled(), second = open();
+  const auto [next, deltas] = changed(values_);
+  ASSERT_TRUE(first->record(deltas, "1", 1) && first->settle());
+  ASSERT_TRUE(second->record(deltas, "1", 1)) << "another rank of it";
+  ASSERT_TRUE(first->revert(2));
+  ASSERT_TRUE(second->revert(2));
+  for (const auto& mirror : {first, second, open()}) {
+    EXPECT_TRUE(mirror->has_reverted(2));
+    EXPECT_EQ(mirror->sequence(), 3u);
+    EXPECT_EQ(mirror->version(), "0");
+    EXPECT_TRUE(holds(*mirror, values_));
+    EXPECT_TRUE(mirror->verify());
+  }
+  ASSERT_TRUE(second->record(deltas, "0", 3)) << "a change, though it has the label that is there";
+  EXPECT_EQ(second->sequence(), 4u);
+  ASSERT_TRUE(first->settle());
+  EXPECT_TRUE(first->has_reverted(2)) << "one that comes late has to know, too";
+  EXPECT_FALSE(first->has_reverted(3) || first->has_reverted(1));
+  EXPECT_TRUE(holds(*first, next));
+}
+
 TEST_F(MirrorTest, IsReadByManyAndWrittenByOne) {
   const auto mirror = filled();
   const auto can_lock = [&](int how) {

@@ -5,6 +5,7 @@
 
 #include <cerrno>
 
+#include "checkpoint/abandoned.h"
 #include "checkpoint/write.h"
 
 namespace liveweight {
@@ -27,7 +28,9 @@ ReplacementDirectory::ReplacementDirectory(const std::filesystem::path& path)
     : path_(without_slash(path)), temporary_(path_.string() + fmt::format(".tmp.{}", getpid())) {}
 
 ReplacementDirectory::ReplacementDirectory(ReplacementDirectory&& other) noexcept
-    : path_(std::move(other.path_)), temporary_(std::exchange(other.temporary_, {})) {}
+    : path_(std::move(other.path_)),
+      temporary_(std::exchange(other.temporary_, {})),
+      claim_(std::move(other.claim_)) {}
 
 ReplacementDirectory::~ReplacementDirectory() {
   std::error_code ignored;
@@ -38,12 +41,16 @@ Status ReplacementDirectory::create() {
   std::error_code ignored;
   std::filesystem::remove_all(temporary_, ignored);
   if (path_.has_parent_path()) std::filesystem::create_directories(path_.parent_path(), ignored);
+  remove_abandoned(path_.parent_path(), path_.filename().string() + ".tmp.");
   std::error_code error;
   std::filesystem::create_directory(temporary_, error);
-  if (!error) return {};
-  return fail(ErrorCode::kIo,
-              fmt::format("{}: cannot create the directory: {}", temporary_.string(), error.message()),
-              {temporary_.string()});
+  if (error) {
+    return fail(ErrorCode::kIo,
+                fmt::format("{}: cannot create the directory: {}", temporary_.string(), error.message()),
+                {temporary_.string()});
+  }
+  LW_ASSIGN(claim_, claim_directory(temporary_));
+  return {};
 }
 
 Status ReplacementDirectory::finish(bool exchange) {

@@ -33,6 +33,7 @@ class ReplacementFile {
 };
 
 // A directory under a temporary name beside its own, which goes away unless `finish` puts it in its place.
+// Those that processes left which were killed go away too.
 class ReplacementDirectory {
  public:
   explicit ReplacementDirectory(const std::filesystem::path& path);
@@ -48,6 +49,7 @@ class ReplacementDirectory {
  private:
   std::filesystem::path path_;
   std::filesystem::path temporary_;  // empty where nothing is left to remove
+  FileDescriptor claim_;
 };
 
 // What a safetensors file begins with; the bytes of the tensors follow in their order. Only names, types and

@@ -87,6 +87,7 @@ class Follower {
     LW_ASSIGN(options_.quantization, command_.model.quantization(*directory_));
     options_.label = full.path.string();
     live_.emplace(*directory_, options_, command_.tensor_parallel, command_.mirror);
+    live_->share_mirror();
     std::shared_ptr<Mirror> mirror;
     if (!command_.mirror.empty()) {
       LW_ASSIGN(mirror, Mirror::open(command_.mirror));
@@ -123,18 +124,28 @@ class Follower {
   // None where it is not complete yet, and the model is as it was.
   Result<std::optional<Json>> take(const VersionDirectory& next) {
     Result<Json> taken = live_->take(next.path, next.version);
-    if (!taken) {
-      LW_TRY(patience_.bear(next.path.string(), std::move(taken).error()));
-      return std::nullopt;
+    if (taken) {
+      LW_TRY(note(*taken, next.number, next.version));
+      return *std::move(taken);
     }
-    Json& entry = *taken;
-    current_ = next.number;
+    // The mirror may be where another process is already.
+    LW_ASSIGN(std::optional<Json> mirrored, live_->take_mirrored(current_));
+    if (mirrored) {
+      LW_TRY(note(*mirrored, *version_number(live_->version()), live_->version()));
+      return mirrored;
+    }
+    LW_TRY(patience_.bear(next.path.string(), std::move(taken).error()));
+    return std::nullopt;
+  }
+
+  Status note(Json& entry, uint64_t number, const std::string& version) {
+    current_ = number;
     LW_TRY(live_->follow_up(entry));
     LW_ASSIGN(const Digest digest, live_->digest());
-    entry["name"] = next.version;
+    entry["name"] = version;
     entry["digest"] = digest.hex();
-    log_line(LogLevel::kInfo, fmt::format("version {} from {}", next.version, next.path.string()));
-    return std::move(entry);
+    log_line(LogLevel::kInfo, fmt::format("version {} from {}", version, std::string(entry["directory"])));
+    return {};
   }
 
   const FollowCommand& command_;

@@ -6,6 +6,8 @@
 
 #include "base/clock.h"
 #include "base/temporary_folder.h"
+#include "checkpoint/mirror_files.h"
+#include "cli/follow_versions.h"
 #include "cli/log.h"
 
 namespace liveweight::cli {
@@ -75,6 +77,20 @@ Json delta_entry(const DeltaDirectory& delta, const std::vector<DeltaReport>& re
   return entry;
 }
 
+// Of a mirror's version; none where it is empty, or its version no number.
+std::optional<uint64_t> number_of(const Mirror& mirror) {
+  return mirror.empty() ? std::nullopt : version_number(mirror.version());
+}
+
+// All that was noted is in the mirror's bytes, and nobody changes them while what this returns lives.
+Result<std::shared_ptr<void>> hold_settled(Mirror& mirror) {
+  while (true) {
+    LW_TRY(mirror.settle());
+    LW_ASSIGN(auto hold, mirror.hold());
+    if (!mirror.unsettled()) return hold;
+  }
+}
+
 }  // namespace
 
 Status LiveVersions::open_mirror() {
@@ -89,6 +105,27 @@ Status LiveVersions::attach_mirror() {
 }
 
 Status LiveVersions::put_in_mirror(const Checkpoint& checkpoint) {
+  if (!shares_mirror_) return replace_mirror(checkpoint);
+  // One process after another looks what is there.
+  LW_ASSIGN(const FileLock turn,
+            FileLock::take(std::filesystem::path(mirror_path_) / "turn", FileLock::Kind::kExclusive));
+  {
+    LW_ASSIGN(const auto hold, mirror_->hold());
+    const auto there = number_of(*mirror_), own = version_number(version_);
+    if (there && own && *there == *own) return attach_mirror();
+    if (there && own && *there > *own) return {};  // which the next version will be taken from
+  }
+  return replace_mirror(checkpoint);
+}
+
+// Whoever put the current version there.
+Status LiveVersions::attach_where_current() {
+  LW_ASSIGN(const auto hold, mirror_->hold());
+  const auto there = number_of(*mirror_);
+  return there && there == version_number(version_) ? attach_mirror() : Status{};
+}
+
+Status LiveVersions::replace_mirror(const Checkpoint& checkpoint) {
   LW_TRY(mirror_checkpoint(*ranks_.front(), mirror_, checkpoint, options_.names, version_));
   return attach_mirror();
 }
@@ -104,13 +141,33 @@ Status LiveVersions::load(std::string version) {
 
 Status LiveVersions::resume(std::shared_ptr<Mirror> mirror) {
   mirror_ = std::move(mirror);
-  LW_ASSIGN(const ModelDirectory mirrored, with_mirrored_weights(directory_, *mirror_));
+  LW_ASSIGN(const auto hold, hold_settled(*mirror_));
+  LW_ASSIGN(Checkpoint checkpoint, mirror_->checkpoint());
+  LW_ASSIGN(TensorCatalog catalog, catalog_of(checkpoint, {}));
+  const ModelDirectory mirrored{directory_.description, std::move(checkpoint), std::move(catalog),
+                                directory_.quantization};
   LoadOptions options = options_;
   options.names = {};
   LW_ASSIGN(ranks_, load_ranks(mirrored, options, group_));
   addresses_ = addresses_of(ranks_);
   version_ = mirror_->version();
   return attach_mirror();
+}
+
+Result<std::optional<Json>> LiveVersions::take_mirrored(uint64_t current) {
+  if (!mirror_) return std::nullopt;
+  const auto begin = Clock::now();
+  LW_ASSIGN(const auto hold, hold_settled(*mirror_));
+  const auto there = number_of(*mirror_);
+  if (!there || *there <= current) return std::nullopt;
+  LW_ASSIGN(const Checkpoint checkpoint, mirror_->checkpoint());
+  UpdateOptions update;
+  update.label = mirror_->version();
+  LW_ASSIGN(const auto reports, reload(pointers_to(ranks_), checkpoint, {}, update));
+  version_ = mirror_->version();
+  to_mirror_.reset();
+  LW_TRY(attach_mirror());
+  return entry_of(merged(reports), mirror_path_, seconds_since(begin));
 }
 
 Result<Json> LiveVersions::take(const std::filesystem::path& path, const std::string& name) {
@@ -159,6 +216,7 @@ Status LiveVersions::follow_up(Json& entry) {
   for (const auto& rank : ranks_) {
     if (entry.contains("delta")) LW_TRY(rank->catch_up());
   }
+  if (mirror_ && shares_mirror_) LW_TRY(attach_where_current());
   entry["seconds"]["behind"] = seconds_since(begin);
   return {};
 }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -20,6 +21,10 @@ class LiveVersions {
                std::string mirror)
       : directory_(directory), options_(std::move(options)), group_(group), mirror_path_(std::move(mirror)) {}
 
+  // Versions are numbers from here on, and other processes may take the same ones on the same mirror: what it
+  // holds of a version, or of a later one, is not replaced.
+  void share_mirror() { shares_mirror_ = true; }
+
   // The first version: `directory`'s, of that name. With a mirror it is copied there.
   Status load(std::string version);
   // The first version: what the mirror holds.
@@ -29,6 +34,10 @@ class LiveVersions {
   // what it is called where it does not record its version. The entry has what contract and documents name
   // for it, without digests.
   Result<Json> take(const std::filesystem::path& path, const std::string& name = "");
+
+  // Where another process has put a later version than `current` into the mirror that they share: takes that,
+  // as a whole. None where none has.
+  Result<std::optional<Json>> take_mirrored(uint64_t current);
 
   // After `take`: brings the mirror and the next slots up, which nobody waits for; adds its seconds.
   Status follow_up(Json& entry);
@@ -44,6 +53,8 @@ class LiveVersions {
   Status open_mirror();
   Status attach_mirror();
   Status put_in_mirror(const Checkpoint& checkpoint);
+  Status attach_where_current();
+  Status replace_mirror(const Checkpoint& checkpoint);
   Result<Json> take_checkpoint(const std::filesystem::path& path, const std::string& name);
   Result<Json> take_delta(const std::filesystem::path& path, const std::string& name);
   Result<Digest> cold_digest_of(const std::filesystem::path& directory) const;
@@ -52,6 +63,7 @@ class LiveVersions {
   const LoadOptions options_;
   const TensorParallelOptions group_;
   const std::string mirror_path_;
+  bool shares_mirror_ = false;
   Ranks ranks_;
   std::shared_ptr<Mirror> mirror_;
   std::string version_;

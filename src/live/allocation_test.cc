@@ -160,6 +160,34 @@ TEST_P(EachAllocation, OfADeltaMayFailAndTheNextTryWorks) {
   EXPECT_GT(failed, 100);
 }
 
+TEST_P(EachAllocation, OfCatchingUpAndOfARollbackAfterItMayFailAndTheNextTryWorks) {
+  const bool once = GetParam();
+  Random random(2);
+  Fleet fleet(random, 1, 1, false);
+  LiveModel& live = *fleet.live[0];
+  constexpr int64_t kMoreThanThereAre = 200;
+  int failed = 0, went_back = 0;
+  const auto try_twice = [&](int64_t at, const auto& work) {
+    if (works_without_memory(work, at, once)) return;
+    ++failed;
+    fleet.expect_cold("where memory ended");
+    const auto status = work();
+    ASSERT_TRUE(status) << "allocation " << at << ": " << status.error().message;
+  };
+  for (int64_t at = 0; at < kMoreThanThereAre && !HasFailure(); ++at) {
+    const Weights next = changed(random, fleet.current);
+    fleet.apply(next);
+    try_twice(at, [&] { return live.catch_up(); });
+    if (!live.can_roll_back()) continue;
+    ++went_back;
+    try_twice(at, [&] { return live.rollback(); });
+    std::swap(fleet.current, *fleet.previous);
+    fleet.expect_cold(fmt::format("allocation {}", at));
+  }
+  EXPECT_GT(failed, 20);
+  EXPECT_GT(went_back, 50);
+}
+
 INSTANTIATE_TEST_SUITE_P(Memory, EachAllocation, ::testing::Bool(),
                          [](const auto& info) { return info.param ? "ThatOne" : "AllFromItOn"; });
 

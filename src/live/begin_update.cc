@@ -47,24 +47,19 @@ Status check_base(const LiveModel::Implementation& model, const UpdateOptions& o
   return {};
 }
 
-Status settle_version(Mirror& mirror, uint64_t sequence) {
-  {
-    LW_ASSIGN(const auto hold, mirror.hold());
-    if (mirror.sequence() != sequence || !mirror.unsettled()) return {};
-  }
-  return mirror.settle();
-}
-
 // What failed to be taken back is; what is still to be put into it is, but the version that others are on the
 // way to.
 Status bring_mirror_up(LiveModel::Implementation& model) {
   if (model.mirror_to_revert) model.revert_mirror(*model.mirror_to_revert);
-  // Another rank noted an update there that did not come about.
-  if (model.mirror_sequence && model.mirror->has_reverted(*model.mirror_sequence + 1)) {
-    model.mirror_sequence = model.mirror->sequence();
+  if (!model.mirror_sequence) return {};
+  bool settles = false;
+  {
+    LW_ASSIGN(const auto hold, model.mirror->hold());
+    // Another rank noted an update there that did not come about.
+    while (model.mirror->has_reverted(*model.mirror_sequence + 1)) *model.mirror_sequence += 2;
+    settles = model.mirror->sequence() == model.mirror_sequence && model.mirror->unsettled();
   }
-  if (model.mirror_sequence != model.mirror->sequence()) return {};
-  return settle_version(*model.mirror, *model.mirror_sequence);
+  return settles ? model.mirror->settle() : Status{};
 }
 
 Result<std::shared_ptr<Update::Implementation>> open_update(LiveModel::Implementation& model,
@@ -83,13 +78,13 @@ Result<std::shared_ptr<Update::Implementation>> open_update(LiveModel::Implement
   if (!model.versions.wait_for_readers(model.versions.other(), update->options.reader_timeout)) {
     return fail(ErrorCode::kBusy, "readers did not let go of the version before the current one in time");
   }
-  model.previous_valid = false;
   // With deltas a parameter is touched when something of it comes.
   if (!update->options.deltas) {
     for (const int32_t p : touched.partly) model.catch_up(p);
     for (size_t p = 0; p < touched.any.size(); ++p) {
       if (!touched.any[p]) continue;
       update->touched[p] = true;
+      model.keep_previous(static_cast<int32_t>(p));
       model.lags[p].forget();
     }
   }

@@ -70,9 +70,14 @@ struct Fleet {
 
   // By an update that the mirrors followed.
   void committed(const Weights& next) {
-    previous = std::exchange(current, next);
+    went_to(next);
     mirror_can_go_back = true;
     for (const auto& mirror : mirrors) expect_mirrored(*mirror);
+  }
+
+  void went_to(const Weights& next) {
+    previous = std::exchange(current, next);
+    written_since = false;
   }
 
   void expect_mirrored(Mirror& mirror) const {
@@ -88,6 +93,7 @@ struct Fleet {
   std::vector<std::unique_ptr<LiveModel>> live;
   Weights current;
   std::optional<Weights> previous;  // what a rollback would bring back
+  bool written_since = false;       // into the next slots, which may end that
   bool mirror_can_go_back = false;
   TemporaryFolder directory = TemporaryFolder::make("liveweight-test").value();
   std::vector<std::shared_ptr<Mirror>> mirrors;

@@ -63,7 +63,7 @@ class DeltaLoad {
     for (const auto& [name, canonical] : tensors_) {
       const auto start = Clock::now();
       LW_ASSIGN(const TensorView base, base_of(name, canonical));
-      LW_ASSIGN(TensorDelta delta, delta_.decode(name, base));
+      LW_ASSIGN(TensorDelta delta, decode(name, base));
       report_.decode_seconds += seconds_since(start);
       if (delta_.encoding() != DeltaEncoding::kIndices) LW_TRY(verify(name, delta, base));
       delta.name = canonical;
@@ -84,23 +84,41 @@ class DeltaLoad {
     if (delta_.encoding() == DeltaEncoding::kIndices) {
       return TensorView{facts.dtype, facts.shape, nullptr, facts.bytes};
     }
-    TensorView view = mirror_ ? mirror_->find(canonical) : TensorView{};
-    const bool ahead = mirror_ && mirror_->version() == label_ && !mirror_->has_previous_values();
-    if (view.data && !ahead) return view;
+    const TensorView view = mirror_ ? mirror_->find(canonical) : TensorView{};
+    if (view.data) return view;
     return fail(ErrorCode::kFailedState,
                 fmt::format("{}: {} needs the values before it: {}", delta_.path().string(),
                             to_string(delta_.encoding()),
-                            ahead     ? "the mirror holds this version already"
-                            : mirror_ ? fmt::format("the mirror does not hold tensor {}", canonical)
-                                      : "the model has no mirror (--mirror DIR)"),
+                            mirror_ ? fmt::format("the mirror does not hold tensor {}", canonical)
+                                    : "the model has no mirror (--mirror DIR)"),
                 {name});
+  }
+
+  // Where another rank has put this version into the mirror, its values are what an xor would lead to.
+  Result<TensorDelta> decode(const std::string& name, const TensorView& base) const {
+    LW_ASSIGN(TensorDelta delta, delta_.decode(name, base));
+    if (delta_.encoding() != DeltaEncoding::kXor || label_.empty() || mirror_->version() != label_ ||
+        mirror_->has_previous_values()) {
+      return delta;
+    }
+    const int64_t cell = cell_bytes(base.dtype);
+    ChangedCells cells{{delta.positions.begin(), delta.positions.end()}, {}};
+    for (const uint32_t position : delta.positions) {
+      const std::byte* value = base.data + position * cell;
+      cells.values.insert(cells.values.end(), value, value + cell);
+    }
+    return make_delta(delta.name, delta.dtype, delta.shape, std::move(cells));
   }
 
   Status verify(const std::string& name, const TensorDelta& delta, const TensorView& base) {
     const auto start = Clock::now();
     std::vector<std::byte> updated(base.data, base.data + base.bytes);
     patch(delta, updated);
-    LW_TRY(delta_.verify(name, updated));
+    if (Status same = delta_.verify(name, updated); !same) {
+      Error why = std::move(same).error();
+      why.message += fmt::format(" (on the mirror's values, of version \"{}\")", mirror_->version());
+      return tl::unexpected(std::move(why));
+    }
     report_.verify_seconds += seconds_since(start);
     return {};
   }

@@ -116,12 +116,30 @@ TEST_F(DeltaLoad, BringsAllThatItNamesBesideTheScopeOfTheCaller) {
   EXPECT_EQ(digest_of(*live_)->model, cold_digest(model_, next_, options_));
 }
 
-TEST_F(DeltaLoad, OfDifferencesIsNotPutTwiceOntoTheMirrorsValues) {
-  const auto other = Mirror::open(mirror_path()).value();
-  ASSERT_TRUE(other->record(deltas_between(now_, next_), "1", other->sequence()));
-  ASSERT_TRUE(other->settle());
-  expect_refused(reload_delta(*live_, delta(DeltaEncoding::kXor, now_), "0"), ErrorCode::kFailedState,
-                 "the mirror holds this version already");
+TEST_F(DeltaLoad, IsTakenWhereAnotherRankHasPutItIntoTheMirrorAlready) {
+  for (const DeltaEncoding encoding :
+       {DeltaEncoding::kXor, DeltaEncoding::kOverwrite, DeltaEncoding::kIndices}) {
+    SetUp();
+    next_.set(kGate, 20, 0.001f);
+    const auto other = Mirror::open(mirror_path()).value();
+    ASSERT_TRUE(other->record(deltas_between(now_, next_), "1", other->sequence()));
+    ASSERT_TRUE(other->settle());
+    const auto report = reload_delta(*live_, delta(encoding, now_), "0");
+    ASSERT_TRUE(report) << report.error().message;
+    EXPECT_TRUE(report->update.in_mirror);
+    EXPECT_EQ(digest_of(*live_)->model, cold_digest(model_, next_, options_));
+    expect_holds(*mirror_, next_);
+    std::filesystem::remove_all(folder_.path() / "delta");
+  }
+}
+
+TEST_F(DeltaLoad, OnAMirrorThatIsNotAtItsBaseIsRefusedAndSaysWhereTheMirrorIs) {
+  Weights far = next_;
+  far.set(kUp, 20, 0.5f);
+  ASSERT_TRUE(mirror_->record(deltas_between(now_, far), "2", mirror_->sequence()));
+  ASSERT_TRUE(mirror_->settle());
+  expect_refused(reload_delta(*live_, delta(DeltaEncoding::kXor, now_), "0"), ErrorCode::kDigestMismatch,
+                 "(on the mirror's values, of version \"2\")");
 }
 
 }  // namespace

@@ -9,7 +9,7 @@ namespace {
 void dense(Random& random, Fleet& fleet) {
   const Weights next = fleet.model.weights(random);
   for (const auto& rank : fleet.live) ASSERT_TRUE(put_all(*rank, next));
-  fleet.previous = std::exchange(fleet.current, next);
+  fleet.went_to(next);
   fleet.attach();
 }
 
@@ -41,7 +41,7 @@ void partial(Random& random, Fleet& fleet) {
     EXPECT_TRUE(noted || report->source_bytes > kSurelyNoted);
   }
   if (noted) return fleet.committed(next);
-  fleet.previous = std::exchange(fleet.current, next);
+  fleet.went_to(next);
   fleet.attach();
 }
 
@@ -56,14 +56,18 @@ void abandon(Random& random, Fleet& fleet) {
     if (between(random, 0, 1) == 0) continue;
     ASSERT_TRUE(update->prepare());
   }
-  fleet.previous.reset();
+  fleet.written_since = true;
 }
 
+// Where what was written since the last commit leaves it to all ranks.
 void roll_back(Fleet& fleet) {
   if (!fleet.previous) return;
+  for (const auto& rank : fleet.live) {
+    ASSERT_TRUE(rank->can_roll_back() || fleet.written_since);
+    if (!rank->can_roll_back()) return;
+  }
   for (const auto& rank : fleet.live) ASSERT_TRUE(rank->rollback());
   std::swap(*fleet.previous, fleet.current);
-  fleet.previous.reset();
   if (!fleet.mirror_can_go_back) fleet.attach();
   fleet.mirror_can_go_back = false;
 }
@@ -71,7 +75,7 @@ void roll_back(Fleet& fleet) {
 void catch_up(Fleet& fleet) {
   for (const auto& rank : fleet.live) ASSERT_TRUE(rank->catch_up());
   for (const auto& mirror : fleet.mirrors) fleet.expect_mirrored(*mirror);
-  fleet.previous.reset();
+  fleet.written_since = true;
 }
 
 // Changes and whole tensors in one update.

@@ -6,6 +6,8 @@
 #include <set>
 #include <utility>
 
+#include "checkpoint/abandoned.h"
+
 namespace liveweight {
 namespace {
 
@@ -54,11 +56,13 @@ bool is_companion(const fs::path& name) {
 
 }  // namespace
 
-ExportDirectory::ExportDirectory(fs::path place, fs::path temporary)
-    : place_(std::move(place)), temporary_(std::move(temporary)) {}
+ExportDirectory::ExportDirectory(fs::path place, fs::path temporary, FileDescriptor claim)
+    : place_(std::move(place)), temporary_(std::move(temporary)), claim_(std::move(claim)) {}
 
 ExportDirectory::ExportDirectory(ExportDirectory&& other) noexcept
-    : place_(std::move(other.place_)), temporary_(std::exchange(other.temporary_, {})) {}
+    : place_(std::move(other.place_)),
+      temporary_(std::exchange(other.temporary_, {})),
+      claim_(std::move(other.claim_)) {}
 
 ExportDirectory::~ExportDirectory() {
   std::error_code error;
@@ -68,10 +72,16 @@ ExportDirectory::~ExportDirectory() {
 Result<ExportDirectory> ExportDirectory::create(const fs::path& place, const fs::path& source) {
   const fs::path whole = resolve(place);
   LW_TRY(check_place(whole, source));
-  const std::string name = fmt::format(".{}.tmp.{}", whole.filename().string(), getpid());
+  const std::string prefix = fmt::format(".{}.tmp.", whole.filename().string());
+  remove_abandoned(whole.parent_path(), prefix);
+  const std::string name = fmt::format("{}{}", prefix, getpid());
   const fs::path temporary = whole.parent_path() / name;
   std::error_code error;
-  if (fs::create_directory(temporary, error)) return ExportDirectory(whole, temporary);
+  if (fs::create_directory(temporary, error)) {
+    ExportDirectory made(whole, temporary, FileDescriptor());
+    LW_ASSIGN(made.claim_, claim_directory(temporary));
+    return made;
+  }
   const std::string why = error ? error.message() : name + " is there already";
   return refuse(ErrorCode::kIo, place, "cannot write beside it: " + why);
 }

@@ -3,6 +3,7 @@
 
 #include <filesystem>
 
+#include "checkpoint/file.h"
 #include "liveweight/error.h"
 
 namespace liveweight {
@@ -24,9 +25,10 @@ class ExportDirectory {
   Status publish();
 
  private:
-  ExportDirectory(std::filesystem::path place, std::filesystem::path temporary);
+  ExportDirectory(std::filesystem::path place, std::filesystem::path temporary, FileDescriptor claim);
 
   std::filesystem::path place_, temporary_;  // temporary_ is empty when there is nothing to remove
+  FileDescriptor claim_;
 };
 
 }  // namespace liveweight

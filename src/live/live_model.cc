@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "base/guarded.h"
 #include "base/threads.h"
 #include "live/model_state.h"
 
@@ -13,13 +12,6 @@ namespace liveweight {
 namespace {
 
 constexpr uint64_t kSlotAlignment = 128;
-constexpr std::chrono::milliseconds kRollbackTimeout{30'000};
-
-struct GateOpener {
-  Versions& versions;
-  ~GateOpener() { versions.open_gate(); }
-};
-
 struct SwapChunk {
   std::byte* first;
   std::byte* second;
@@ -49,34 +41,6 @@ std::byte* LiveModel::Implementation::next_slot(int32_t parameter) const {
   return slot(parameter, uses_first ? 1 : 0);
 }
 
-void LiveModel::Implementation::catch_up(int32_t parameter) {
-  const Snapshot::State* current = versions.current();
-  if (!current || plan->mode() == CommitMode::kInPlace || lags[parameter].none()) return;
-  copy_lag(tables(), parameter, lags[parameter], current->table.slots[parameter], next_slot(parameter));
-  lags[parameter].clear();
-}
-
-// With its own commit the mirror goes back; one that it did not follow left it where the model returns to.
-void LiveModel::Implementation::mirror_back() {
-  std::swap(mirror_sequence, previous_mirror_sequence);
-  if (mirror_to_revert) {
-    // It could not be taken back, and now the model returns to where it stayed.
-    mirror_sequence = std::exchange(mirror_to_revert, std::nullopt);
-    last_was_delta = true;
-    return;
-  }
-  if (!mirror || !last_was_delta) return;
-  last_was_delta = false;
-  revert_mirror(*std::exchange(previous_mirror_sequence, std::nullopt));
-}
-
-void LiveModel::Implementation::revert_mirror(uint64_t sequence) noexcept {
-  mirror_sequence.reset();
-  const bool done = guarded([&] { return mirror->revert(sequence); }).has_value();
-  mirror_to_revert = done ? std::nullopt : std::optional(sequence);
-  if (done) mirror_sequence = mirror->sequence();
-}
-
 void LiveModel::Implementation::swap_slots(const std::vector<int32_t>& parameters) const {
   constexpr uint64_t kChunk = 1 << 20;
   std::vector<SwapChunk> chunks;
@@ -104,6 +68,7 @@ Result<std::unique_ptr<LiveModel>> LiveModel::create(std::shared_ptr<const Plan>
   }
   state.plan = std::move(plan);
   state.lags.resize(state.plan->parameters().size());
+  state.undos.resize(state.plan->parameters().size());
   const int slots = state.plan->mode() == CommitMode::kInPlace ? 1 : 2;
   for (int i = 0; i < slots; ++i) {
     LW_ASSIGN(state.arenas[i], Buffer::allocate(bytes));
@@ -158,47 +123,6 @@ Status LiveModel::attach_mirror(std::shared_ptr<Mirror> mirror, std::optional<ui
 std::shared_ptr<Mirror> LiveModel::mirror() const {
   std::lock_guard lock(implementation_->mutex);
   return implementation_->mirror;
-}
-
-Status LiveModel::catch_up(std::chrono::milliseconds reader_timeout) {
-  return guarded([&] { return implementation_->catch_up_all(reader_timeout); });
-}
-
-Status LiveModel::Implementation::catch_up_all(std::chrono::milliseconds reader_timeout) {
-  std::lock_guard lock(mutex);
-  if (update_open) return fail(ErrorCode::kBusy, "catch_up: an update is open");
-  if (!versions.wait_for_readers(versions.other(), reader_timeout)) {
-    return fail(ErrorCode::kBusy, "catch_up: readers did not let go of the version before the current one");
-  }
-  previous_valid = false;
-  for (int32_t p = 0; p < static_cast<int32_t>(lags.size()); ++p) catch_up(p);
-  return mirror && !mirror->empty() ? mirror->settle() : Status{};
-}
-
-Result<Version> LiveModel::rollback() {
-  return guarded([&] { return implementation_->roll_back(); });
-}
-
-Result<Version> LiveModel::Implementation::roll_back() {
-  std::lock_guard lock(mutex);
-  if (update_open) return fail(ErrorCode::kBusy, "rollback: an update is open");
-  if (!previous_valid) {
-    return fail(ErrorCode::kFailedState,
-                "rollback: the version before the current one is not there any more");
-  }
-  Snapshot::State& previous = versions.other();
-  const bool copies = plan->mode() == CommitMode::kCopy;
-  if (copies ? !versions.shut_gate(kRollbackTimeout)
-             : !versions.wait_for_readers(previous, kRollbackTimeout)) {
-    return fail(ErrorCode::kBusy, "rollback: readers did not let go in time");
-  }
-  const GateOpener opener{versions};  // which nobody shut where nothing is copied
-  Version version{versions.next_number(), previous.label};
-  if (copies) swap_slots(last_touched);
-  versions.set_label(previous, version.number, std::move(previous.label));
-  versions.publish(&previous);
-  mirror_back();
-  return version;
 }
 
 }  // namespace liveweight

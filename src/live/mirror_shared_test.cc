@@ -60,6 +60,34 @@ TEST_F(SharedMirror, ThatOneTookBackServesAnotherThatNeverWentAlong) {
   expect_at(*live_[1], third_);
 }
 
+TEST_F(SharedMirror, ThatAnotherProcessTookBackServesOneThatNeverWentAlong) {
+  ASSERT_TRUE(put_changes(*live_[0], first_, second_, deltas_of("2")));
+  ASSERT_TRUE(live_[0]->rollback());
+  const auto report = put_changes(*live_[1], first_, third_, deltas_of("3"));
+  ASSERT_TRUE(report) << report.error().message;
+  expect_at(*live_[1], third_);
+}
+
+// Whoever has put the version in, and whoever goes first.
+TEST_F(SharedMirror, IsTakenBackByTheFirstProcessForAllThatGoBack) {
+  for (const int round : {0, 1, 2, 3, 4, 5, 6, 7}) {
+    SCOPED_TRACE(round);
+    const std::string label = fmt::format("{}", round);
+    for (const auto& live : live_)
+      ASSERT_TRUE(put_changes(*live, first_, second_, deltas_of("2 of " + label)));
+    if (round & 1) ASSERT_TRUE(live_[(round >> 1) & 1]->catch_up());
+    const int first = round >> 2;
+    ASSERT_TRUE(live_[first]->rollback() && live_[1 - first]->rollback());
+    for (const auto& live : live_) {
+      const auto report = put_changes(*live, first_, third_, deltas_of("3 of " + label));
+      ASSERT_TRUE(report) << report.error().message;
+      expect_at(*live, third_);
+    }
+    for (const auto& live : live_) ASSERT_TRUE(live->rollback());
+    for (const auto& live : live_) expect_at(*live, first_);
+  }
+}
+
 TEST_F(SharedMirror, IsNotMovedOnByOneThatOnlyBeginsWhileAnotherMayStillGoBack) {
   ASSERT_TRUE(put_changes(*live_[0], first_, second_, deltas_of("2")));
   ASSERT_TRUE(live_[1]->begin_update(deltas_of("2")));

@@ -21,9 +21,13 @@ struct LiveModel::Implementation {
 
   std::mutex mutex;  // of what follows
   bool update_open = false;
-  bool previous_valid = false;        // the version before the last commit can come back
-  std::vector<int32_t> last_touched;  // parameters that the last commit wrote
-  std::vector<SlotLag> lags;          // by parameter; none in the mode in_place
+  std::vector<SlotLag> lags;  // by parameter; none in the mode in_place
+  // The version before the last commit can come back: in the parameters that this commit wrote it is what
+  // their next slots hold or, where these were written since, the current version with what was written over
+  // put back.
+  bool previous_valid = false;
+  std::vector<int32_t> last_touched;           // those parameters, ascending
+  std::vector<std::optional<SlotUndo>> undos;  // by parameter
   std::shared_ptr<Mirror> mirror;
   // The mirror's state that is the current version's checkpoint, and the one before the last commit.
   std::optional<uint64_t> mirror_sequence, previous_mirror_sequence;
@@ -41,10 +45,15 @@ struct LiveModel::Implementation {
 
   // Makes the next slot of a parameter equal to the current one.
   void catch_up(int32_t parameter);
+  // Before a next slot is written: keeps what the version before has there, or gives that version up.
+  void keep_previous(int32_t parameter);
+  void forget_previous() noexcept;
 
   Status catch_up_all(std::chrono::milliseconds reader_timeout);
   Result<Version> roll_back();
 
+  // Makes the next slot of a parameter what it was in the version before.
+  void bring_back(int32_t parameter);
   // After a rollback.
   void mirror_back();
   // Takes the mirror's last change back; where that fails now, the next update tries again.

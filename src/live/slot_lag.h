@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -45,5 +46,17 @@ struct SlotLag {
 // Copies from one slot of parameter `index` to the other what the lag says, on all threads.
 void copy_lag(const Plan::Implementation& plan, int32_t index, const SlotLag& lag, const std::byte* from,
               std::byte* to);
+
+// What a slot held where a lag says, to bring it back after the lag was copied there.
+struct SlotUndo {
+  SlotLag lag;                                 // with positions of its own
+  std::vector<std::vector<std::byte>> packed;  // of each part of the lag
+};
+
+// None where the lag is everything, or its units make up more than a quarter of the slot: then keeping them
+// would take memory of the order of the model.
+std::optional<SlotUndo> save_lag(const Plan::Implementation& plan, int32_t index, const SlotLag& lag,
+                                 std::byte* slot);
+void put_back(const Plan::Implementation& plan, int32_t index, const SlotUndo& undo, std::byte* slot);
 
 }  // namespace liveweight

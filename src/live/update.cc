@@ -218,25 +218,32 @@ void Update::Implementation::fill_report() {
   report.predicted_extra_peak_bytes = model.plan->extra_peak_bytes() + budget;
 }
 
-Snapshot::State& Update::Implementation::fill_next_table(std::vector<const std::byte*> slots) {
-  Snapshot::State& next = model.versions.other();
+// Of the version that will be the current one.
+BindingTable Update::Implementation::next_table(std::vector<const std::byte*> slots) const {
   const uint64_t number = report.version.number;
   std::vector<uint64_t> versions(slots.size(), number);
   for (size_t p = 0; p < slots.size(); ++p) {
     if (!touched[p] && base) versions[p] = base->table.parameter_versions[p];
   }
-  next.table.slots = std::move(slots);
-  next.table.parameter_versions = std::move(versions);
-  model.versions.set_label(next, number, options.label);
-  return next;
+  return {number, std::move(slots), std::move(versions)};
+}
+
+// In place of the version before.
+void Update::Implementation::publish(BindingTable table, std::string label) noexcept {
+  Snapshot::State& next = model.versions.other();
+  const uint64_t number = table.version_number;
+  next.table = std::move(table);
+  model.versions.set_label(next, number, std::move(label));
+  model.versions.publish(&next);
 }
 
 Status Update::Implementation::commit_flip() {
-  Snapshot::State& next = fill_next_table(next_slots());
+  BindingTable table = next_table(next_slots());
+  std::string label = options.label;
   std::vector<int32_t> list = touched_list();
   LW_TRY(reach(Step::kFlip));
   const auto start = Clock::now();
-  model.versions.publish(&next);
+  publish(std::move(table), std::move(label));
   finish_commit(std::move(list), base != nullptr, start);
   return {};
 }
@@ -246,7 +253,8 @@ Status Update::Implementation::commit_fenced() {
   LW_TRY(shut_fence(false));
   std::vector<const std::byte*> slots;
   for (int32_t p = 0; p < static_cast<int32_t>(model.offsets.size()); ++p) slots.push_back(model.slot(p, 0));
-  Snapshot::State& next = fill_next_table(std::move(slots));
+  BindingTable table = next_table(std::move(slots));
+  std::string label = options.label;
   std::vector<int32_t> list = touched_list();
   if (in_place) {
     model.versions.publish(nullptr);
@@ -257,7 +265,7 @@ Status Update::Implementation::commit_fenced() {
     LW_TRY(reach(Step::kFlip));
     model.swap_slots(list);
   }
-  model.versions.publish(&next);
+  publish(std::move(table), std::move(label));
   open_fence();
   finish_commit(std::move(list), base && !in_place, fence_start);
   return {};
@@ -267,6 +275,7 @@ Status Update::Implementation::commit_fenced() {
 void Update::Implementation::finish_commit(std::vector<int32_t> list, bool can_roll_back,
                                            Clock::time_point start) noexcept {
   report.pause_us = seconds_since(start) * 1e6;
+  model.forget_previous();
   model.previous_valid = can_roll_back;
   model.last_touched = std::move(list);
   model.last_was_delta = mirror_recorded.has_value();

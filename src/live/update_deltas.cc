@@ -15,7 +15,10 @@ void Update::Implementation::touch(int32_t source, bool changes_only) {
   std::lock_guard lock(touch_mutex);
   for (const Target& target : plan.sources[plan.primary_of(source)].targets) {
     const int32_t p = target.parameter;
-    if (!touched[p]) model.catch_up(p);
+    if (!touched[p]) {
+      model.keep_previous(p);
+      model.catch_up(p);
+    }
     touched[p] = true;
     if (!changes_only) model.lags[p].forget();
   }
@@ -52,8 +55,10 @@ Status Update::Implementation::check_mirror() const {
     const bool same = !options.label.empty() && model.mirror->version() == options.label;
     if (there == *model.mirror_sequence + 1 && same) return {};
   }
-  return fail(ErrorCode::kFailedState, fmt::format("the mirror does not hold version {}, the current one",
-                                                   base ? base->table.version_number : 0));
+  return fail(ErrorCode::kFailedState,
+              fmt::format("the mirror does not hold version {}, the current one: replace it with that one's "
+                          "checkpoint (mirror_checkpoint; a reload from its directory does it)",
+                          base ? base->table.version_number : 0));
 }
 
 Status Update::Implementation::stage_deltas() {
@@ -111,7 +116,7 @@ Status Update::Implementation::record_in_mirror() {
   const bool changes_only = deltas->tensors() == coverage->tensors();
   if (!check_mirror() || (!changes_only && (!whole_changes || whole_changes->overflowed()))) return {};
   std::vector<TensorDelta> changes = deltas->take();
-  std::erase_if(changes, [&](const TensorDelta& delta) { return !model.mirror->find(delta.name).data; });
+  std::erase_if(changes, [&](const TensorDelta& delta) { return !model.mirror->contains(delta.name); });
   if (!changes_only) {
     std::vector<TensorDelta> whole = whole_changes->take(*model.mirror);
     std::move(whole.begin(), whole.end(), std::back_inserter(changes));

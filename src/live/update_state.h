@@ -77,8 +77,8 @@ struct Update::Implementation {
   void fill_report();
   Status commit_flip();
   Status commit_fenced();
-  // The table that will be the current one; readers do not see it yet.
-  Snapshot::State& fill_next_table(std::vector<const std::byte*> slots);
+  BindingTable next_table(std::vector<const std::byte*> slots) const;
+  void publish(BindingTable table, std::string label) noexcept;
   void finish_commit(std::vector<int32_t> touched_parameters, bool can_roll_back,
                      Clock::time_point start) noexcept;
   std::vector<const std::byte*> next_slots() const;

@@ -47,10 +47,14 @@ class BoxQuantizer {
     Fault fault;
     if (!format_.scheme.quantizes()) {
       fault = copy_rows();
-    } else if (!encode_.run || splits_bytes()) {
+    } else if (!encode_.strip || splits_bytes()) {
       fault = oracle(box_.row, box_.rows, box_.col, box_.cols);
     } else if (format_.scheme.granularity == Granularity::kBlock) {
       fault = block_rows();
+    } else if (format_.scheme.granularity == Granularity::kGroup) {
+      fault = group_rows();
+    } else if (format_.scheme.granularity == Granularity::kTensor) {
+      fault = tensor_rows();
     } else {
       fault = rows();
     }
@@ -59,8 +63,7 @@ class BoxQuantizer {
   }
 
  private:
-  static constexpr int64_t kLargestGroup = 256;  // whose codes are gathered before they leave for memory
-  static constexpr int64_t kStripBlocks = 8;  // side by side: what of a row of blocks is worked on at a time
+  static constexpr int64_t kStripBlocks = 2;  // side by side: what of a row of blocks is worked on at a time
 
   // Whether a group begins in the middle of a byte of codes.
   bool splits_bytes() const {
@@ -103,22 +106,61 @@ class BoxQuantizer {
     return std::nullopt;
   }
 
-  // Rows, groups of a row, or rows of a tensor-wide unit.
+  // Rows as units, a few at a time, so that the first-level cache still holds them when they are encoded.
   Fault rows() {
-    const bool split = format_.scheme.granularity == Granularity::kGroup;
-    const int64_t size = split ? format_.scheme.size : box_.cols;
-    const bool whole_tensor = format_.scheme.granularity == Granularity::kTensor;
-    if (whole_tensor) {
-      batch_.amax[0] = tensor_.amax;
-      if (!maker_.make(batch_, 1)) return oracle(box_.row, box_.rows, box_.col, box_.cols);
-      prepare_coders(1, box_.rows * box_.cols);
+    constexpr int64_t kBytes = 16 << 10;
+    const int64_t row_bytes = std::max<int64_t>(1, box_.cols * static_cast<int64_t>(sizeof(Bits)));
+    const int64_t step = std::clamp<int64_t>(kBytes / row_bytes, 1, kLanes), end = box_.row + box_.rows;
+    ahead_ = 2 * step * box_.stride * static_cast<int64_t>(sizeof(Bits));
+    for (int64_t row = box_.row; row < end; row += step) {
+      if (Fault fault = row_batch(row, std::min(step, end - row))) return fault;
     }
+    return std::nullopt;
+  }
+
+  Fault row_batch(int64_t row, int64_t count) {
+    const int64_t col = box_.col, end = box_.col + box_.cols;
+    UnitLanes<S> largest, smallest;
+    bool regular = true;
+    for (int64_t i = 0; i < count; ++i) {
+      const UnitExtremes unit = extremes(row + i, col, end);
+      regular &= unit.finite();
+      largest.set(i, unit.largest);
+      smallest.set(i, unit.smallest);
+    }
+    if (!regular) return oracle(row, count, col, box_.cols);
+    set_extremes(0, largest.widened(), smallest.widened());
+    if (!maker_.make(batch_, count)) return oracle(row, count, col, box_.cols);
+    prepare_coders(count, box_.cols);
+    for (int64_t i = 0; i < count; ++i) {
+      if (!keeps(row + i)) continue;
+      store_unit_scale(region_, row + i, kept_begin_, batch_.scale[i], batch_.zero[i]);
+      encode(row + i, 1, col, end, box_.cols, &coders_[i]);
+    }
+    return std::nullopt;
+  }
+
+  // Rows of a tensor-wide unit.
+  Fault tensor_rows() {
+    batch_.amax[0] = tensor_.amax;
+    if (!maker_.make(batch_, 1)) return oracle(box_.row, box_.rows, box_.col, box_.cols);
+    prepare_coders(1, box_.rows * box_.cols);
+    for (int64_t row = box_.row; row < box_.row + box_.rows; ++row) {
+      if (!extremes(row, box_.col, box_.col + box_.cols).finite()) return oracle(row, 1, box_.col, box_.cols);
+      if (!keeps(row)) continue;
+      store_unit_scale(region_, row, kept_begin_, batch_.scale[0], batch_.zero[0]);
+      encode(row, 1, box_.col, box_.col + box_.cols, box_.cols, &coders_[0]);
+    }
+    return std::nullopt;
+  }
+
+  Fault group_rows() {
+    const int64_t size = format_.scheme.size;
     for (int64_t row = box_.row; row < box_.row + box_.rows; ++row) {
       for (int64_t col = box_.col; col < box_.col + box_.cols;) {
-        const int64_t whole = split ? whole_groups(col, size) : 0;
+        const int64_t whole = whole_groups(col, size);
         const int64_t end = std::min(col + size * (whole ? whole : kBatch), box_.col + box_.cols);
-        Fault fault = whole ? groups(row, col, whole, size) : row_units(row, col, end, size, whole_tensor);
-        if (fault) return fault;
+        if (Fault fault = whole ? groups(row, col, whole, size) : ragged_groups(row, col, end)) return fault;
         col = end;
       }
       if (format_.scheme.element == Element::kInt4 && keeps(row)) clear_padding(row);
@@ -129,7 +171,7 @@ class BoxQuantizer {
   // How many groups from `col` on, up to kBatch, are whole and kept whole; 0 where they are not of a size
   // that `groups` can do.
   int64_t whole_groups(int64_t col, int64_t size) const {
-    if (!GroupExtremes<S>::fits(size) || size > kLargestGroup || col < kept_begin_) return 0;
+    if (!GroupExtremes<S>::fits(size) || col < kept_begin_) return 0;
     if (format_.source_col % size != 0) return 0;
     return std::clamp<int64_t>((kept_end_ - col) / size, 0, kBatch);
   }
@@ -146,12 +188,10 @@ class BoxQuantizer {
     if (!maker_.make(batch_, count)) return oracle(row, 1, col, count * size);
     store_group_scales(row, col, count);
     const bool offset = rule_.form == ScaleForm::kRange;
-    const Factors range{0, 0, offset ? 0.0f : rule_.lowest, offset ? 15.0f : rule_.highest};
-    HWY_ALIGN uint8_t codes[kBatch * kLargestGroup];
-    encode_.groups(from, count, size, batch_.factor, batch_.offset, range, codes, ahead_);
+    const Factors range{0, 0, 0, offset ? 0.0f : rule_.lowest, offset ? 15.0f : rule_.highest};
     const int64_t bits = format_.scheme.element == Element::kInt4 ? 4 : 8;
-    stream_bytes(codes, reinterpret_cast<uint8_t*>(data_row(row) + (col - format_.source_col) * bits / 8),
-                 count * size * bits / 8);
+    encode_.groups(from, count, size, batch_, range,
+                   reinterpret_cast<uint8_t*>(data_row(row) + (col - format_.source_col) * bits / 8), ahead_);
     return std::nullopt;
   }
 
@@ -159,64 +199,75 @@ class BoxQuantizer {
   void store_group_scales(int64_t row, int64_t col, int64_t count) const {
     if constexpr (sizeof(Bits) == 2) {
       if (format_.scale.dtype == box_.dtype && format_.zero_point.bytes == 0) {
-        HWY_ALIGN Bits bits[kBatch];
         const hn::Rebind<Bits, IntTag> d;
-        for (int64_t i = 0; i < count; i += kLanes) {
-          hn::Store(hn::DemoteTo(d, S::bits_of(hn::Load(FloatTag(), batch_.scale + i))), d, bits + i);
-        }
-        std::byte* to =
+        auto* to = reinterpret_cast<Bits*>(
             region_.slot +
             row_offset(format_.scale, region_.matrix, scale_row_of(format_, region_.segment, row)) +
-            scale_col_of(format_, col) * static_cast<int64_t>(sizeof(Bits));
-        std::memcpy(to, bits, static_cast<size_t>(count) * sizeof(Bits));
+            scale_col_of(format_, col) * static_cast<int64_t>(sizeof(Bits)));
+        for (int64_t i = 0; i < count; i += kLanes) {
+          const auto bits = hn::DemoteTo(d, S::bits_of(hn::Load(FloatTag(), batch_.scale + i)));
+          if (i + kLanes <= count) {
+            hn::StoreU(bits, d, to + i);
+          } else {
+            HWY_ALIGN Bits rest[kLanes];
+            hn::Store(bits, d, rest);
+            std::memcpy(to + i, rest, static_cast<size_t>(count - i) * sizeof(Bits));
+          }
+        }
         return;
       }
     }
     store_unit_scales(region_, row, col, batch_.scale, batch_.zero, count);
   }
 
-  // Up to kBatch units of `size` columns, side by side.
-  Fault row_units(int64_t row, int64_t begin, int64_t end, int64_t size, bool whole_tensor) {
-    const int64_t count = (end - begin + size - 1) / size;
+  // Up to kBatch groups of any size, side by side.
+  Fault ragged_groups(int64_t row, int64_t begin, int64_t end) {
+    const int64_t size = format_.scheme.size, count = (end - begin + size - 1) / size;
     bool regular = true;
     for (int64_t i = 0; i < count; ++i) {
-      regular &= set_extremes(row, begin + i * size, std::min(begin + (i + 1) * size, end), i);
+      const UnitExtremes unit = extremes(row, begin + i * size, std::min(begin + (i + 1) * size, end));
+      regular &= unit.finite();
+      largest_[i] = unit.largest;
+      smallest_[i] = unit.smallest;
     }
     if (!regular) return oracle(row, 1, begin, end - begin);
     if (!keeps(row)) return std::nullopt;
-    if (!whole_tensor) {
-      widen(count);
-      if (!maker_.make(batch_, count)) return oracle(row, 1, begin, end - begin);
-      prepare_coders(count, size);
-    }
+    widen(count);
+    if (!maker_.make(batch_, count)) return oracle(row, 1, begin, end - begin);
+    prepare_coders(count, size);
     store_scales(row, begin, size, count);
-    for (int64_t i = 0; i < count; ++i)
-      encode(row, begin + i * size, std::min(begin + (i + 1) * size, end), i);
+    encode(row, 1, begin, end, size, coders_.data());
     return std::nullopt;
   }
 
-  // Of one unit in one row; false where an element is not finite.
-  bool set_extremes(int64_t row, int64_t begin, int64_t end, int64_t unit) {
+  struct UnitExtremes {
+    Bits largest, smallest = 0;
+    bool finite() const { return is_finite<S>(largest) && is_finite<S>(smallest); }
+  };
+
+  // Of one unit in one row.
+  UnitExtremes extremes(int64_t row, int64_t begin, int64_t end) const {
     if (symmetric_) {
       LargestMagnitude<S> largest;
       largest.add(at(row, begin), end - begin);
-      largest_[unit] = largest.get();
-      return is_finite<S>(largest_[unit]);
+      return {largest.get()};
     }
     Range<S> range;
     range.add(at(row, begin), end - begin);
-    largest_[unit] = range.largest();
-    smallest_[unit] = range.smallest();
-    return is_finite<S>(largest_[unit]) && is_finite<S>(smallest_[unit]);
+    return {range.largest(), range.smallest()};
+  }
+
+  // Of the batch's units from that one on.
+  void set_extremes(int64_t unit, FloatVector largest, FloatVector smallest) {
+    const FloatTag d;
+    hn::Store(largest, d, batch_.amax + unit);
+    hn::Store(largest, d, batch_.max + unit);
+    hn::Store(smallest, d, batch_.min + unit);
   }
 
   void widen(int64_t count) {
-    const FloatTag d;
     for (int64_t i = 0; i < count; i += kLanes) {
-      const FloatVector largest = S::load(largest_.data() + i);
-      hn::Store(largest, d, batch_.amax + i);
-      hn::Store(largest, d, batch_.max + i);
-      hn::Store(S::load(smallest_.data() + i), d, batch_.min + i);
+      set_extremes(i, S::load(largest_.data() + i), S::load(smallest_.data() + i));
     }
   }
 
@@ -232,20 +283,28 @@ class BoxQuantizer {
   void prepare_coders(int64_t count, int64_t elements) {
     const bool offset = rule_.form == ScaleForm::kRange;
     for (int64_t i = 0; i < count; ++i) {
-      coders_[i].factors = {batch_.factor[i], batch_.offset[i], offset ? 0.0f : rule_.lowest,
-                            offset ? 15.0f : rule_.highest};
+      coders_[i].factors = {batch_.factor[i], batch_.offset[i], batch_.reciprocal[i],
+                            offset ? 0.0f : rule_.lowest, offset ? 15.0f : rule_.highest};
       encode_.prepare(coders_[i], elements);
     }
   }
 
-  void encode(int64_t row, int64_t begin, int64_t end, int64_t unit) const {
-    begin = std::max(begin, kept_begin_);
-    end = std::min(end, kept_end_);
-    if (begin >= end) return;
-    const int64_t local = begin - format_.source_col;
+  // Units of `size` columns, side by side from `begin` on.
+  void encode(int64_t row, int64_t rows, int64_t begin, int64_t end, int64_t size,
+              const UnitCoder* units) const {
+    const int64_t first = std::max(begin, kept_begin_), last = std::min(end, kept_end_);
+    if (first >= last) return;
+    const int64_t local = first - format_.source_col, unit = (first - begin) / size;
     const int64_t byte = format_.scheme.element == Element::kInt4 ? local / 2 : local;
-    encode_.run(at(row, begin), end - begin, coders_[unit], reinterpret_cast<uint8_t*>(data_row(row) + byte),
-                ahead_);
+    const Strip strip{at(row, first),
+                      box_.stride,
+                      reinterpret_cast<uint8_t*>(data_row(row) + byte),
+                      format_.data.row_bytes,
+                      rows,
+                      last - first,
+                      size,
+                      (first - begin) % size};
+    encode_.strip(strip, units + unit, ahead_);
   }
 
   void clear_padding(int64_t row) const {
@@ -280,27 +339,25 @@ class BoxQuantizer {
   // Up to kStripBlocks blocks, side by side.
   Fault blocks(int64_t row, int64_t row_end, int64_t col, int64_t end) {
     const int64_t edge = format_.scheme.size, count = (end - col + edge - 1) / edge;
-    const auto end_of = [&](int64_t i) { return std::min(col + (i + 1) * edge, end); };
-    LargestMagnitude<S> largest[kStripBlocks];
-    for (int64_t r = row; r < row_end; ++r) {
-      for (int64_t i = 0; i < count; ++i) largest[i].add(at(r, col + i * edge), end_of(i) - (col + i * edge));
-    }
+    UnitLanes<S> all;
     bool regular = true;
     for (int64_t i = 0; i < count; ++i) {
-      largest_[i] = largest[i].get();
-      regular &= is_finite<S>(largest_[i]);
+      LargestMagnitude<S> largest;
+      for (int64_t r = row; r < row_end; ++r) {
+        largest.add(at(r, col + i * edge), std::min(edge, end - (col + i * edge)));
+      }
+      all.set(i, largest.get());
+      regular &= is_finite<S>(largest.get());
     }
     if (!regular) return oracle(row, row_end - row, col, end - col);
-    widen(count);
+    set_extremes(0, all.widened(), hn::Zero(FloatTag()));
     if (rule_.fill_edges) fill_edges(row_end - row, col, end, count);
     if (!maker_.make(batch_, count)) return oracle(row, row_end - row, col, end - col);
     prepare_coders(count, edge * (row_end - row));
     const int64_t first = std::max(row, region_.segment.source_row);
     const int64_t last = std::min(row_end, region_.segment.source_row + region_.segment.rows);
     if (first < last && keeps(first)) store_scales(first, col, edge, count);
-    for (int64_t r = first; r < last; ++r) {
-      for (int64_t i = 0; i < count; ++i) encode(r, col + i * edge, end_of(i), i);
-    }
+    if (first < last) encode(first, last - first, col, end, edge, coders_.data());
     return std::nullopt;
   }
 
@@ -324,7 +381,8 @@ class BoxQuantizer {
   const int64_t kept_begin_, kept_end_;                                   // of the box's columns
   int64_t ahead_ = 2 * box_.stride * static_cast<int64_t>(sizeof(Bits));  // the row after the next
   UnitBatch batch_ = {};
-  std::array<Bits, kBatch> largest_ = {}, smallest_ = {};
+  HWY_ALIGN std::array<Bits, kBatch> largest_ = {};
+  HWY_ALIGN std::array<Bits, kBatch> smallest_ = {};
   std::array<UnitCoder, kBatch> coders_;
 };
 

@@ -7,11 +7,13 @@
 #define LIVEWEIGHT_QUANTIZE_ENCODERS_INL_H_
 #endif
 
+#include <algorithm>
 #include <type_traits>
 
 #include "quantize/encode-inl.h"
-#include "quantize/group_thresholds-inl.h"
+#include "quantize/group_codes-inl.h"
 #include "quantize/mantissa_table-inl.h"
+#include "quantize/unit_scale-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace liveweight {
@@ -27,18 +29,27 @@ struct UnitCoder {
 // Makes the table where a unit of so many elements is worth it.
 using PrepareUnit = void (*)(UnitCoder& unit, int64_t elements);
 
-// Elements of one unit in one row.
-using EncodeRun = void (*)(const void* from, int64_t count, const UnitCoder& unit, uint8_t* to,
-                           int64_t ahead);
+// Units side by side, `unit_cols` columns each, all but the first `skipped` of the first one.
+struct Strip {
+  const void* from;
+  int64_t stride;  // elements from row to row
+  uint8_t* to;
+  int64_t to_stride;  // bytes
+  int64_t rows, cols;
+  int64_t unit_cols, skipped;
+};
 
-// `groups` units of `size` elements side by side in one row, `size` a multiple of kLanes; factor[i] and
-// offset[i] are of unit i. `to` is plain memory.
-using EncodeGroups = void (*)(const void* from, int64_t groups, int64_t size, const float* factor,
-                              const float* offset, Factors range, uint8_t* to, int64_t ahead);
+// `ahead`: how many bytes behind each element lies what is wanted in the second-level cache soon.
+using EncodeStrip = void (*)(const Strip& strip, const UnitCoder* units, int64_t ahead);
+
+// `groups` units of `size` elements side by side in one row, `size` a multiple of kLanes; factors of the
+// batch, and what `range` says of all of them.
+using EncodeGroups = void (*)(const void* from, int64_t groups, int64_t size, const UnitBatch& batch,
+                              const Factors& range, uint8_t* to, int64_t ahead);
 
 struct Encoders {
   PrepareUnit prepare = nullptr;
-  EncodeRun run = nullptr;  // null for a pair of element and encoding that no profile has
+  EncodeStrip strip = nullptr;  // null for a pair of element and encoding that no profile has
   EncodeGroups groups = nullptr;
 };
 
@@ -49,62 +60,85 @@ inline constexpr bool kTabled =
 template <class S, class Codes, Encoding kEncoding, bool kZeroPoint>
 void prepare_unit(UnitCoder& unit, int64_t elements) {
   constexpr int64_t kWorth = 1024;
+  constexpr bool kMultiplies = kEncoding == Encoding::kMultiply;
   unit.tabled = false;
   if constexpr (kTabled<S, Codes>) {
-    if (elements < kWorth || !suits_table(unit.factors.factor)) return;
+    const float factor = unit.factors.factor;
+    if (elements < kWorth || !suits_table(factor)) return;
     const Encoder<S, Codes, kEncoding, kZeroPoint> encoder(unit.factors);
-    fill_table([&](FloatVector x) HWY_ATTR { return encoder.code_space(x); }, unit.table);
+    fill_table([&](FloatVector x) HWY_ATTR { return encoder.code_space(x); },
+               kMultiplies ? 0x1p-6f / factor : 0x1p-6f * factor, unit.table);
     unit.tabled = true;
   }
 }
 
+// Elements of one unit in one row.
 template <class S, class Codes, Encoding kEncoding, bool kZeroPoint>
-void encode_run(const void* from, int64_t count, const UnitCoder& unit, uint8_t* to, int64_t ahead) {
-  const auto* elements = static_cast<const typename S::Bits*>(from);
+HWY_INLINE void encode_run(const typename S::Bits* from, int64_t count, const UnitCoder& unit, uint8_t* to,
+                           int64_t ahead) {
   const Encoder<S, Codes, kEncoding, kZeroPoint> encoder(unit.factors);
   int64_t done = 0;
   if constexpr (kTabled<S, Codes>) {
     constexpr int64_t kStep = 64;
     const bool stream = reinterpret_cast<uintptr_t>(to) % 64 == 0;
+    const int64_t end = unit.tabled ? count / kStep * kStep : 0;
     const TableCodes<S> codes(unit.table);
-    for (; unit.tabled && done + kStep <= count; done += kStep) {
-      if (ahead) encoder.prefetch(elements + done, ahead);
-      if (!codes.store(elements + done, to + done, stream)) encoder.run(elements + done, kStep, to + done, 0);
+    for (; done < end; done += kStep) {
+      encoder.prefetch(from + done, ahead);
+      if (!codes.store(from + done, to + done, stream)) encoder.run(from + done, kStep, to + done, 0);
     }
+    if (done == count) return;
   }
-  encoder.run(elements + done, count - done, to + done * Codes::kBits / 8, ahead);
+  encoder.run(from + done, count - done, to + done * Codes::kBits / 8, ahead);
 }
 
 template <class S, class Codes, Encoding kEncoding, bool kZeroPoint>
-inline constexpr bool kCompared = sizeof(typename S::Bits) == 2 &&
-                                  std::is_same_v<Codes, Int4Codes<8>>&& kEncoding == Encoding::kDivideRounded
-                                  && !kZeroPoint;
+void encode_strip(const Strip& strip, const UnitCoder* units, int64_t ahead) {
+  const auto* from = static_cast<const typename S::Bits*>(strip.from);
+  uint8_t* to = strip.to;
+  for (int64_t row = 0; row < strip.rows; ++row, from += strip.stride, to += strip.to_stride) {
+    const UnitCoder* unit = units;
+    for (int64_t col = 0, end = strip.unit_cols - strip.skipped; col < strip.cols;
+         col = end, end += strip.unit_cols, ++unit) {
+      encode_run<S, Codes, kEncoding, kZeroPoint>(from + col, std::min(end, strip.cols) - col, *unit,
+                                                  to + col * Codes::kBits / 8, ahead);
+    }
+  }
+}
 
 template <class S, class Codes, Encoding kEncoding, bool kZeroPoint>
-void encode_groups(const void* from, int64_t groups, int64_t size, const float* factor, const float* offset,
-                   Factors range, uint8_t* to, int64_t ahead) {
+inline constexpr bool kPaired = sizeof(typename S::Bits) == 2 &&
+                                std::is_same_v<Codes, Int4Codes<8>>&& kEncoding == Encoding::kDivideRounded &&
+                                !kZeroPoint;
+
+template <class S, class Codes, Encoding kEncoding, bool kZeroPoint>
+void encode_groups(const void* from, int64_t groups, int64_t size, const UnitBatch& batch,
+                   const Factors& range, uint8_t* to, int64_t ahead) {
+  using GroupEncoder = Encoder<S, Codes, kEncoding, kZeroPoint>;
   const auto* elements = static_cast<const typename S::Bits*>(from);
-  if constexpr (kCompared<S, Codes, kEncoding, kZeroPoint>) {
-    const GroupThresholds<S> thresholds(factor, groups);
-    constexpr int64_t kStep = GroupThresholds<S>::kStep;
-    for (int64_t i = 0; i < groups; ++i) {
-      for (int64_t at = 0; at < size; at += kStep, elements += kStep, to += kStep / 2) {
-        if (ahead) __builtin_prefetch(reinterpret_cast<const char*>(elements) + ahead, 0, 2);
-        thresholds.encode(elements, i, to);
-      }
+  const auto encoder_of = [&](int64_t i) HWY_ATTR {
+    return GroupEncoder({batch.factor[i], batch.offset[i], batch.reciprocal[i], range.lowest, range.highest});
+  };
+  const bool stream = reinterpret_cast<uintptr_t>(to) % 64 == 0;
+  if constexpr (kPaired<S, Codes, kEncoding, kZeroPoint>) {
+    if (GroupCodes<S>::suits(batch, groups)) {
+      return GroupCodes<S>(batch, groups).encode(elements, groups, size, to, stream, ahead);
     }
-    return;
   }
-  for (int64_t i = 0; i < groups; ++i, elements += size, to += size * Codes::kBits / 8) {
-    range.factor = factor[i];
-    range.offset = offset[i];
-    Encoder<S, Codes, kEncoding, kZeroPoint>(range).vectors(elements, size, to, ahead);
+  const int64_t bytes = size * Codes::kBits / 8;
+  int64_t i = 0;
+  if constexpr (Codes::kBits == 4) {
+    for (; size == 2 * kLanes && i + 4 <= groups; i += 4, elements += 4 * size, to += 4 * bytes) {
+      GroupEncoder::run_four(encoder_of(i), encoder_of(i + 1), encoder_of(i + 2), encoder_of(i + 3), elements,
+                             to, stream, ahead);
+    }
   }
+  for (; i < groups; ++i, elements += size, to += bytes) encoder_of(i).run(elements, size, to, ahead);
 }
 
 template <class S, class Codes, Encoding kEncoding, bool kZeroPoint = false>
 constexpr Encoders encoders_of() {
-  return {prepare_unit<S, Codes, kEncoding, kZeroPoint>, encode_run<S, Codes, kEncoding, kZeroPoint>,
+  return {prepare_unit<S, Codes, kEncoding, kZeroPoint>, encode_strip<S, Codes, kEncoding, kZeroPoint>,
           encode_groups<S, Codes, kEncoding, kZeroPoint>};
 }
 

@@ -137,15 +137,27 @@ class Range {
   Bits rest_negative_ = kLowest, rest_positive_ = kLowest;
 };
 
-// The largest lane of each of v[0] to v[kLanes - 1]: that of v[i] in lane i. Leaves other things in `v`.
-HWY_INLINE hn::Vec<IntTag> largest_lanes(hn::Vec<IntTag>* v) {
-  const IntTag d;
-  for (int64_t n = kLanes / 2; n >= 1; n /= 2) {
-    for (int64_t i = 0; i < n; ++i) {
-      v[i] = hn::Max(hn::ConcatEven(d, v[2 * i + 1], v[2 * i]), hn::ConcatOdd(d, v[2 * i + 1], v[2 * i]));
-    }
+// The larger of two neighbours among 32-bit lanes: those of `low`, then those of `high`. By the order of `d`.
+template <class D>
+HWY_INLINE hn::Vec<IntTag> larger_neighbours(D d, hn::Vec<IntTag> high, hn::Vec<IntTag> low) {
+  const auto even = hn::ConcatEven(IntTag(), high, low), odd = hn::ConcatOdd(IntTag(), high, low);
+  return hn::BitCast(IntTag(), hn::Max(hn::BitCast(d, even), hn::BitCast(d, odd)));
+}
+
+// Again and again, until v[0] has what is left of all of them, in order.
+template <class D>
+HWY_INLINE void fold_neighbours(D d, hn::Vec<IntTag>* v, int64_t count) {
+  for (int64_t n = count / 2; n >= 1; n /= 2) {
+    for (int64_t i = 0; i < n; ++i) v[i] = larger_neighbours(d, v[2 * i + 1], v[2 * i]);
   }
-  return v[0];
+}
+
+// The larger of two neighbours among 16-bit lanes: those of `a` in even lanes, those of `b` in odd ones.
+template <class D>
+HWY_INLINE hn::Vec<IntTag> interleaved_neighbours(D d, hn::Vec<D> a, hn::Vec<D> b) {
+  const auto up = hn::ShiftLeft<16>(hn::BitCast(WordTag(), b)),
+             down = hn::ShiftRight<16>(hn::BitCast(WordTag(), a));
+  return hn::BitCast(IntTag(), hn::Max(hn::OddEven(b, a), hn::BitCast(d, hn::Or(up, down))));
 }
 
 // Extremes of many groups of one row at once, a group a lane: of elements by LargestMagnitude's or Range's
@@ -205,15 +217,35 @@ class GroupExtremes {
   static HWY_INLINE hn::Vec<IntTag> extremes(const Bits* from, int64_t groups, int64_t size,
                                              const Measure& measure) {
     hn::Vec<IntTag> all[kLanes];
-    for (int64_t i = 0; i < kLanes; ++i) {
-      const Bits* group = from + std::min(i, groups - 1) * size;
-      auto most = measure(hn::LoadU(Tag(), group));
-      for (int64_t at = kStep; at < size; at += kStep) {
-        most = hn::Max(most, measure(hn::LoadU(Tag(), group + at)));
+    const Bits* const last = from + (groups - 1) * size;
+    const auto next = [&]() HWY_ATTR {
+      const auto most = largest(from, size, measure);
+      from = std::min(from + size, last);
+      return most;
+    };
+    if constexpr (sizeof(Bits) == 2) {
+      for (int64_t i = 0; i < kLanes / 2; ++i) {
+        const auto even = next(), odd = next();
+        all[i] = interleaved_neighbours(Tag(), even, odd);
       }
-      all[i] = folded(Tag(), most);
+      fold_neighbours(Tag(), all, kLanes / 2);
+      const auto lanes = hn::BitCast(Tag(), larger_neighbours(Tag(), all[0], all[0]));
+      return hn::PromoteTo(IntTag(), hn::LowerHalf(lanes));
+    } else {
+      for (int64_t i = 0; i < kLanes; ++i) all[i] = next();
+      fold_neighbours(Tag(), all, kLanes);
+      return all[0];
     }
-    return largest_lanes(all);
+  }
+
+  // Lane by lane, of one group.
+  template <class Measure>
+  static HWY_INLINE hn::Vec<Tag> largest(const Bits* group, int64_t size, const Measure& measure) {
+    auto most = measure(hn::LoadU(Tag(), group));
+    for (int64_t at = kStep; at < size; at += kStep) {
+      most = hn::Max(most, measure(hn::LoadU(Tag(), group + at)));
+    }
+    return most;
   }
 
   static HWY_INLINE void store(hn::Vec<IntTag> lanes, Bits* to) {
@@ -223,6 +255,26 @@ class GroupExtremes {
       hn::StoreU(lanes, IntTag(), to);
     }
   }
+};
+
+// Bits of up to kLanes units, a unit a lane. Set in a register: a vector loaded from single numbers just
+// stored waits until all stores before them, those past the caches among them, have left the processor.
+template <class S>
+class UnitLanes {
+ public:
+  HWY_INLINE UnitLanes() : lanes_(hn::Zero(Tag())) {}
+
+  HWY_INLINE void set(int64_t unit, typename S::Bits bits) {
+    const Tag d;
+    const auto here = hn::Eq(hn::Iota(d, 0), hn::Set(d, static_cast<typename S::Bits>(unit)));
+    lanes_ = hn::IfThenElse(here, hn::Set(d, bits), lanes_);
+  }
+
+  HWY_INLINE FloatVector widened() const { return S::widened(lanes_); }
+
+ private:
+  using Tag = typename S::Lanes;
+  hn::Vec<Tag> lanes_;
 };
 
 template <class S>

@@ -161,14 +161,18 @@ TEST_P(QuantizeTest, AFaultAnywhereInTheBoxIsFoundWhateverTheRankKeeps) {
 }
 
 // Every magnitude from the largest, 2^exponent, down to a 2^-24th of it, either way.
-Matrix matrix_of_magnitudes(int exponent) {
-  Matrix matrix{DType::kBF16, 8, 1088, std::vector<std::byte>(8 * 1088 * 2)};
+Matrix matrix_of_magnitudes(DType dtype, int exponent) {
+  Matrix matrix{dtype, 8, 1088, std::vector<std::byte>(8 * 1088 * bits_of(dtype) / 8)};
   for (int i = 0; i < 8 * 1088; ++i) {
     const float mantissa = 1 + static_cast<float>(i * 37 % 128) / 128;
     const float x = std::ldexp(i % 2 ? mantissa : -mantissa, exponent - 1 - i % 25);
-    store_high_precision(DType::kBF16, matrix.data.data(), i, x);
+    store_high_precision(dtype, matrix.data.data(), i, x);
   }
   return matrix;
+}
+
+void expect_equal(const Matrix& matrix, const Scheme& scheme) {
+  expect_equal(matrix, scheme, {1, matrix.cols, 0, matrix.cols, {{0, matrix.rows, 0, 0}}});
 }
 
 TEST_P(QuantizeTest, Fp8OfTinyAndOfHugeScalesIsTheOraclesToo) {
@@ -176,8 +180,40 @@ TEST_P(QuantizeTest, Fp8OfTinyAndOfHugeScalesIsTheOraclesToo) {
     const Scheme scheme = parse_scheme(name).value();
     if (scheme.element != Element::kE4M3) continue;
     for (const int exponent : {-124, -119, -116, 115, 127}) {
-      const Matrix matrix = matrix_of_magnitudes(exponent);
-      expect_equal(matrix, scheme, {1, matrix.cols, 0, matrix.cols, {{0, matrix.rows, 0, 0}}});
+      expect_equal(matrix_of_magnitudes(DType::kBF16, exponent), scheme);
+    }
+  }
+}
+
+TEST_P(QuantizeTest, OneUnitMayHoldMagnitudesThatLieFarApart) {
+  for (const std::string& name : kSchemes) {
+    for (const DType dtype : kDTypes) {
+      for (const int exponent : {15, 3, 0, -6, -9, -10, -12, -14}) {
+        expect_equal(matrix_of_magnitudes(dtype, exponent), parse_scheme(name).value());
+      }
+    }
+  }
+}
+
+// Rows of numbers next to those whose quotient is half-way between two codes.
+TEST_P(QuantizeTest, QuotientsNextToTiesAreRoundedAsTheOraclesAre) {
+  constexpr int64_t kRows = 64, kCols = 192;
+  Random random(7);
+  for (const std::string& name : kSchemes) {
+    for (const DType dtype : kDTypes) {
+      Matrix matrix{dtype, kRows, kCols, std::vector<std::byte>(kRows * kCols * bits_of(dtype) / 8)};
+      for (int64_t row = 0; row < kRows; ++row) {
+        const float scale = std::ldexp(1 + static_cast<float>(up_to(random, (1 << 23) - 1)) * 0x1p-23f,
+                                       static_cast<int>(up_to(random, 8)) - 12);
+        for (int64_t col = 0; col < kCols; ++col) {
+          const float tie = std::ldexp(static_cast<float>(17 + 2 * up_to(random, 7)),
+                                       static_cast<int>(up_to(random, 8)) - 5);
+          const float near = std::nextafter(tie * scale, chance(random, 2) ? 0.0f : 500 * scale);
+          const float x = col % 32 == 0 ? 448 * scale : chance(random, 2) ? tie * scale : near;
+          store_high_precision(dtype, matrix.data.data(), row * kCols + col, chance(random, 2) ? x : -x);
+        }
+      }
+      expect_equal(matrix, parse_scheme(name).value());
     }
   }
 }

@@ -58,7 +58,7 @@ inline bool chance(Random& random, int one_in) {
 // The instruction sets of this machine that there is code for.
 inline std::vector<int64_t> targets() {
   std::vector<int64_t> all;
-  for (int64_t rest = hwy::SupportedTargets() & HWY_TARGETS & (HWY_AVX3_DL | HWY_AVX3 | HWY_AVX2 | HWY_NEON);
+  for (int64_t rest = hwy::SupportedTargets() & (HWY_AVX3_DL | HWY_AVX3 | HWY_AVX2 | HWY_NEON);
        rest; rest &= rest - 1) {
     all.push_back(rest & -rest);
   }

@@ -46,6 +46,13 @@ struct Slots {
     }
   }
 
+  // What was packed before the copy brings back what was there.
+  void expect_back(const std::vector<std::byte>& packed, const std::byte* end,
+                   const std::string& what) const {
+    EXPECT_EQ(end, packed.data() + packed.size()) << what;
+    for (uint64_t i = 0; i < format.bytes; ++i) ASSERT_EQ(to[i], ~from[i]) << what << ": byte " << i;
+  }
+
   const KernelFormat format;
   std::vector<std::byte> from, to;
   std::set<uint64_t> copied;
@@ -62,7 +69,7 @@ KernelFormat draw_format(Random& random, const Scheme& scheme, DType dtype, int6
                             {3, cols, col, source_cols, {{0, 2, 5, 0}, {2, rows, source_row, 0}}});
 }
 
-TEST(SlotCopy, OfElementsTakesTheBytesOfThoseThatTheRegionKeeps) {
+TEST(SlotCopy, OfElementsTakesTheBytesOfThoseThatTheRegionKeepsAndBringsThemBack) {
   Random random(9);
   for (const std::string& name : kSchemes) {
     for (const DType dtype : kDTypes) {
@@ -82,13 +89,18 @@ TEST(SlotCopy, OfElementsTakesTheBytesOfThoseThatTheRegionKeeps) {
         if (slots.keeps(row, col)) slots.expect_element(row, col);
       }
       const std::vector<uint32_t> list(positions.begin(), positions.end());
+      const std::string what = name + " of " + std::string(to_string(dtype));
+      std::vector<std::byte> packed;
+      pack_elements(slots.region(), list, format.source_cols, packed);
       copy_elements(slots.region(), slots.from.data(), list, format.source_cols);
-      slots.check(name + " of " + std::string(to_string(dtype)));
+      slots.check(what);
+      slots.expect_back(packed, unpack_elements(slots.region(), list, format.source_cols, packed.data()),
+                        what);
     }
   }
 }
 
-TEST(SlotCopy, OfUnitsTakesTheirCodesScalesAndZeroPoints) {
+TEST(SlotCopy, OfUnitsTakesTheirCodesScalesAndZeroPointsAndBringsThemBack) {
   Random random(10);
   for (const std::string& name : kSchemes) {
     for (const DType dtype : kDTypes) {
@@ -105,8 +117,13 @@ TEST(SlotCopy, OfUnitsTakesTheirCodesScalesAndZeroPoints) {
             slots.expect_unit_of(r, c);
           }
         }
-        copy_units(slots.region(), slots.from.data(), row, rows, col, cols);
-        slots.check(name + " of " + std::string(to_string(dtype)));
+        const std::string what = name + " of " + std::string(to_string(dtype));
+        const SourceArea area{row, rows, col, cols};
+        std::vector<std::byte> packed;
+        pack_units(slots.region(), area, packed);
+        copy_units(slots.region(), slots.from.data(), area);
+        slots.check(what);
+        slots.expect_back(packed, unpack_units(slots.region(), area, packed.data()), what);
       }
     }
   }

@@ -22,6 +22,13 @@ using IntTag = hn::RebindToSigned<FloatTag>;
 using WordTag = hn::RebindToUnsigned<FloatTag>;
 inline constexpr int64_t kLanes = hn::MaxLanes(FloatTag());
 
+// The low bytes of 32-bit lanes. Not by TruncateTo, which Highway 1.0.3 gets wrong on AVX3_DL.
+template <class D>
+HWY_INLINE auto low_bytes(D d, hn::Vec<D> words) {
+  const hn::RebindToSigned<D> same;
+  return hn::DemoteTo(hn::Rebind<uint8_t, D>(), hn::BitCast(same, hn::And(words, hn::Set(d, 0xffu))));
+}
+
 // `Bits` is an element as a signed integer. Without its sign bit it grows with the magnitude, and from
 // kInfinity on the element is not finite. `rounded` is round_to (tensor/codec.h) on every lane, and `bits_of`
 // the Bits of what is rounded already.
@@ -30,11 +37,14 @@ struct BF16Source {
   static constexpr Bits kInfinity = 0x7f80;
   static constexpr int kMantissaBits = 7;
 
-  static HWY_INLINE FloatVector load(const Bits* from) {
-    const hn::Rebind<uint16_t, FloatTag> half;
-    const auto bits = hn::LoadU(half, reinterpret_cast<const uint16_t*>(from));
-    return hn::BitCast(FloatTag(), hn::ShiftLeft<16>(hn::PromoteTo(WordTag(), bits)));
+  using Lanes = hn::Rebind<Bits, FloatTag>;
+
+  static HWY_INLINE FloatVector widened(hn::Vec<Lanes> bits) {
+    const auto words = hn::PromoteTo(WordTag(), hn::BitCast(hn::RebindToUnsigned<Lanes>(), bits));
+    return hn::BitCast(FloatTag(), hn::ShiftLeft<16>(words));
   }
+
+  static HWY_INLINE FloatVector load(const Bits* from) { return widened(hn::LoadU(Lanes(), from)); }
 
   static HWY_INLINE FloatVector rounded(FloatVector x) {
     const WordTag d;
@@ -55,11 +65,13 @@ struct F16Source {
   static constexpr int kMantissaBits = 10;
   using Half = hn::Rebind<hwy::float16_t, FloatTag>;
 
-  static HWY_INLINE FloatVector load(const Bits* from) {
-    const hn::Rebind<uint16_t, FloatTag> half;
-    const auto bits = hn::LoadU(half, reinterpret_cast<const uint16_t*>(from));
+  using Lanes = hn::Rebind<Bits, FloatTag>;
+
+  static HWY_INLINE FloatVector widened(hn::Vec<Lanes> bits) {
     return hn::PromoteTo(FloatTag(), hn::BitCast(Half(), bits));
   }
+
+  static HWY_INLINE FloatVector load(const Bits* from) { return widened(hn::LoadU(Lanes(), from)); }
 
   static HWY_INLINE FloatVector rounded(FloatVector x) {
     return hn::PromoteTo(FloatTag(), hn::DemoteTo(Half(), x));
@@ -73,10 +85,12 @@ struct F16Source {
 struct F32Source {
   using Bits = int32_t;
   static constexpr Bits kInfinity = 0x7f800000;
+  static constexpr int kMantissaBits = 23;
 
-  static HWY_INLINE FloatVector load(const Bits* from) {
-    return hn::BitCast(FloatTag(), hn::LoadU(IntTag(), from));
-  }
+  using Lanes = IntTag;
+
+  static HWY_INLINE FloatVector widened(hn::Vec<Lanes> bits) { return hn::BitCast(FloatTag(), bits); }
+  static HWY_INLINE FloatVector load(const Bits* from) { return widened(hn::LoadU(Lanes(), from)); }
 
   static HWY_INLINE FloatVector rounded(FloatVector x) { return x; }
 };

@@ -19,11 +19,11 @@ inline constexpr int64_t kBatch = 64;  // units
 // Extremes and scales of up to kBatch units; padded lanes hold anything.
 struct UnitBatch {
   HWY_ALIGN float amax[kBatch], min[kBatch], max[kBatch];
-  HWY_ALIGN float scale[kBatch], zero[kBatch], factor[kBatch], offset[kBatch];
+  HWY_ALIGN float scale[kBatch], zero[kBatch], factor[kBatch], reciprocal[kBatch], offset[kBatch];
 };
 
 struct ScaleLanes {
-  FloatVector scale, zero, factor, offset;
+  FloatVector scale, zero, factor, reciprocal, offset;
 };
 
 template <class S>
@@ -31,8 +31,8 @@ class ScaleMaker {
  public:
   explicit ScaleMaker(const ProfileRule& rule) : rule_(rule) {}
 
-  // Of units [0, count). False where one of them needs the oracle: its scale is not finite, or it would
-  // divide zero by zero.
+  // Of units [0, count). False where one of them needs the oracle: its scale is not finite, it would divide
+  // zero by zero, or its quotients would not be exact (encode-inl.h).
   bool make(UnitBatch& batch, int64_t count) const {
     const FloatTag d;
     for (int64_t i = 0; i < count; i += kLanes) {
@@ -41,21 +41,32 @@ class ScaleMaker {
       hn::Store(lanes.scale, d, batch.scale + i);
       hn::Store(lanes.zero, d, batch.zero + i);
       hn::Store(lanes.factor, d, batch.factor + i);
+      hn::Store(lanes.reciprocal, d, batch.reciprocal + i);
       hn::Store(lanes.offset, d, batch.offset + i);
     }
     return regular(batch, count);
   }
 
  private:
-  // Whether all scales and factors are finite and not zero.
-  static bool regular(const UnitBatch& batch, int64_t count) {
+  // Divisors whose quotients are exact.
+  float least_factor() const {
+    const bool rounds =
+        rule_.encoding == Encoding::kDivideRounded || rule_.encoding == Encoding::kOffsetDivideRounded;
+    const bool divides = rule_.encoding == Encoding::kDivide || rule_.encoding == Encoding::kOffsetDivide;
+    if (divides || (rounds && S::kMantissaBits > 7)) return 0x1p-80f;
+    return rounds ? 0x1p-126f : std::numeric_limits<float>::denorm_min();
+  }
+
+  // Whether all scales and factors are finite, not zero, and divide exactly.
+  bool regular(const UnitBatch& batch, int64_t count) const {
     const FloatTag d;
-    const auto tiny = set(0), huge = set(std::numeric_limits<float>::max());
+    const float least = least_factor();
+    const auto tiny = set(least), huge = set(least == 0x1p-80f ? 0x1p80f : std::numeric_limits<float>::max());
     bool all = true;
     for (int64_t i = 0; i < count; i += kLanes) {
       const auto scale = hn::Abs(hn::Load(d, batch.scale + i)),
                  factor = hn::Abs(hn::Load(d, batch.factor + i));
-      const auto not_zero = hn::And(hn::Gt(scale, tiny), hn::Gt(factor, tiny));
+      const auto not_zero = hn::And(hn::Ge(scale, tiny), hn::Ge(factor, tiny));
       const auto finite = hn::And(hn::Le(scale, huge), hn::Le(factor, huge));
       const auto padding = hn::Not(hn::FirstN(d, static_cast<size_t>(count - i)));
       all &= hn::AllTrue(d, hn::Or(padding, hn::And(not_zero, finite)));
@@ -67,7 +78,7 @@ class ScaleMaker {
   static FloatVector set(float x) { return hn::Set(FloatTag(), x); }
 
   ScaleLanes lanes_of(FloatVector amax, FloatVector min, FloatVector max) const {
-    ScaleLanes unit{set(0), set(0), set(0), set(0)};
+    ScaleLanes unit{set(0), set(0), set(0), set(0), set(0)};
     switch (rule_.form) {
       case ScaleForm::kAmaxOverC:
         set_symmetric(amax, unit);
@@ -87,6 +98,7 @@ class ScaleMaker {
     if (encoding == Encoding::kMultiply) unit.factor = hn::Div(set(1), unit.scale);
     if (encoding == Encoding::kMultiplyRounded) unit.factor = S::rounded(hn::Div(set(1), unit.scale));
     if (encoding == Encoding::kDivide || encoding == Encoding::kDivideRounded) unit.factor = unit.scale;
+    unit.reciprocal = hn::Div(set(1), unit.factor);
     return unit;
   }
 

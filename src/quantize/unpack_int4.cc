@@ -1,3 +1,5 @@
+// The instruction sets of quantize_cpu.cc.
+#define HWY_WANT_AVX3_DL
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "quantize/unpack_int4.cc"
 #include <hwy/foreach_target.h>
