@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <memory>
 #include <span>
@@ -100,15 +101,19 @@ class Checkpoint {
   Status check_unchanged() const;
 
  private:
-  Status add_file(const std::string& name, const std::unordered_map<std::string, std::string>* weight_map);
+  // Whether a tensor of the file at that place among those that are added is taken; null: all are.
+  using Takes = std::function<bool(std::string_view tensor, size_t place)>;
+  Status add_files(const std::vector<std::string>& names, const Takes& takes);
+  Status add_file(std::shared_ptr<const SafetensorsFile> file, size_t place, const Takes& takes);
   Status add_indexed(const std::string& index_text);
 
   std::filesystem::path directory_;
   std::map<std::string, std::string> index_metadata_;
   std::vector<std::shared_ptr<const SafetensorsFile>> files_;
   std::shared_ptr<std::vector<CheckpointTensor>> tensors_ = std::make_shared<std::vector<CheckpointTensor>>();
-  std::shared_ptr<std::unordered_map<std::string, size_t>> by_name_ =
-      std::make_shared<std::unordered_map<std::string, size_t>>();
+  // Names are those of the files' headers.
+  std::shared_ptr<std::unordered_map<std::string_view, size_t>> by_name_ =
+      std::make_shared<std::unordered_map<std::string_view, size_t>>();
 };
 
 // A small text file of a checkpoint (config.json, tokenizer.json): at most 256 MiB, regular files only. kIo

@@ -3,11 +3,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
+#include <optional>
 #include <regex>
 #include <set>
 
-#include "base/json_nesting.h"
+#include "base/threads.h"
+#include "checkpoint/shard_index.h"
 
 namespace liveweight {
 namespace {
@@ -19,61 +20,6 @@ tl::unexpected<Error> bad(const std::filesystem::path& where, const std::string&
                           std::vector<std::string> names = {}) {
   names.insert(names.begin(), where.string());
   return fail(ErrorCode::kBadCheckpoint, fmt::format("{}: {}", where.string(), what), std::move(names));
-}
-
-bool is_plain_file_name(const std::string& name) {
-  return !name.empty() && name != "." && name != ".." && name.find('/') == std::string::npos &&
-         name.find('\0') == std::string::npos;
-}
-
-struct Index {
-  std::unordered_map<std::string, std::string> shards;  // weight_map: tensor -> shard
-  std::map<std::string, std::string> metadata;
-};
-
-std::map<std::string, std::string> metadata_of_index(const nlohmann::json& json) {
-  std::map<std::string, std::string> metadata;
-  const auto found = json.find("metadata");
-  if (found == json.end() || !found->is_object()) return metadata;
-  for (const auto& [key, value] : found->items()) {
-    if (value.is_string()) metadata.emplace(key, value.get<std::string>());
-    if (value.is_number_integer()) metadata.emplace(key, value.dump());
-  }
-  return metadata;
-}
-
-// Duplicate keys are looked for while parsing, as JSON libraries keep silent.
-Result<Index> parse_index(const std::filesystem::path& path, const std::string& text) {
-  std::string duplicate;
-  std::vector<std::set<std::string>> keys;
-  const auto watch = [&](int, nlohmann::json::parse_event_t event, nlohmann::json& parsed) {
-    if (event == nlohmann::json::parse_event_t::object_start) keys.emplace_back();
-    if (event == nlohmann::json::parse_event_t::object_end && !keys.empty()) keys.pop_back();
-    if (event == nlohmann::json::parse_event_t::key && !keys.empty()) {
-      const auto& key = parsed.get_ref<const std::string&>();
-      if (!keys.back().insert(key).second) duplicate = key;
-    }
-    return true;
-  };
-  const auto json = parse_shallow<nlohmann::json>(text, watch);
-  if (!json.is_object()) return bad(path, "expected a JSON object");
-  if (!duplicate.empty()) return bad(path, fmt::format("{} is there twice", duplicate), {duplicate});
-  const auto map = json.find("weight_map");
-  if (map == json.end() || !map->is_object()) return bad(path, "weight_map: expected an object");
-  Index index;
-  for (const auto& [tensor, shard] : map->items()) {
-    if (!shard.is_string() || !is_plain_file_name(shard)) {
-      return bad(path,
-                 fmt::format("weight_map.{}: expected a file's name without a path, got {}", tensor,
-                             shard.dump(-1, ' ', true, nlohmann::json::error_handler_t::replace)),
-                 {tensor});
-    }
-    index.shards.emplace(tensor, shard);
-  }
-  index.metadata = metadata_of_index(json);
-  const bool may_be_empty = index.metadata.contains("delta_encoding");  // nothing changed
-  if (index.shards.empty() && !may_be_empty) return bad(path, "weight_map: it names no tensor");
-  return index;
 }
 
 // model-00002-of-00005.safetensors: every one of the five must be there.
@@ -132,60 +78,70 @@ Result<Checkpoint> Checkpoint::open(const std::filesystem::path& directory) {
     return checkpoint;
   }
   if (std::filesystem::exists(directory / kSingleName, error)) {
-    LW_TRY(checkpoint.add_file(kSingleName, nullptr));
+    LW_TRY(checkpoint.add_files({kSingleName}, nullptr));
     return checkpoint;
   }
   LW_ASSIGN(const std::vector<std::string> names, shards_in(directory));
   LW_TRY(check_numbered(directory, names));
-  for (const std::string& name : names) LW_TRY(checkpoint.add_file(name, nullptr));
+  LW_TRY(checkpoint.add_files(names, nullptr));
   return checkpoint;
 }
 
 Result<Checkpoint> Checkpoint::open_file(const std::filesystem::path& file) {
   Checkpoint checkpoint;
   checkpoint.directory_ = file.parent_path();
-  LW_TRY(checkpoint.add_file(file.filename().string(), nullptr));
+  LW_TRY(checkpoint.add_files({file.filename().string()}, nullptr));
   return checkpoint;
 }
 
 Status Checkpoint::add_indexed(const std::string& index_text) {
-  const std::filesystem::path index = directory_ / kIndexName;
-  LW_ASSIGN(Index parsed, parse_index(index, index_text));
-  index_metadata_ = std::move(parsed.metadata);
-  const auto& weight_map = parsed.shards;
-  std::set<std::string> shards;
-  for (const auto& [tensor, shard] : weight_map) shards.insert(shard);
-  for (const std::string& shard : shards) {
+  const std::filesystem::path path = directory_ / kIndexName;
+  LW_ASSIGN(ShardIndex index, ShardIndex::parse(path, index_text));
+  for (const std::string& shard : index.shards()) {
     std::error_code error;
-    if (!std::filesystem::exists(directory_ / shard, error)) {
-      return bad(index, fmt::format("shard {} is missing", shard), {shard});
-    }
-    LW_TRY(add_file(shard, &weight_map));
+    if (std::filesystem::exists(directory_ / shard, error)) continue;
+    return bad(path, fmt::format("shard {} is missing", shard), {shard});
   }
-  for (const auto& [tensor, shard] : weight_map) {
-    if (by_name_->contains(tensor)) continue;
-    return bad(index, fmt::format("tensor {} is not in {}, where weight_map puts it", tensor, shard),
-               {tensor, shard});
+  LW_TRY(add_files(index.shards(),
+                   [&](std::string_view tensor, size_t shard) { return index.puts(tensor, shard); }));
+  index_metadata_ = index.take_metadata();
+  if (tensors_->size() == index.tensors()) return {};
+  const auto [tensor, shard] =
+      index.first_without([&](std::string_view name) { return by_name_->contains(name); });
+  return bad(path, fmt::format("tensor {} is not in {}, where weight_map puts it", tensor, shard),
+             {tensor, shard});
+}
+
+// Headers are parsed by all threads.
+Status Checkpoint::add_files(const std::vector<std::string>& names, const Takes& takes) {
+  std::vector<std::optional<Result<std::shared_ptr<const SafetensorsFile>>>> opened(names.size());
+  ThreadPool::shared().parallel_for(static_cast<int64_t>(names.size()), [&](int64_t i) {
+    opened[i] = SafetensorsFile::open(directory_ / names[i]);
+  });
+  size_t tensors = 0;
+  for (auto& file : opened) {
+    if (!*file) return tl::unexpected(std::move(*file).error());
+    tensors += (**file)->header().tensors.size();
   }
+  tensors_->reserve(tensors);
+  by_name_->reserve(tensors);
+  for (size_t i = 0; i < names.size(); ++i) LW_TRY(add_file(**opened[i], i, takes));
   return {};
 }
 
 // Of an indexed shard only the tensors that the index puts there are taken, as Hugging Face does.
-Status Checkpoint::add_file(const std::string& name,
-                            const std::unordered_map<std::string, std::string>* weight_map) {
-  LW_ASSIGN(const auto file, SafetensorsFile::open(directory_ / name));
-  files_.push_back(file);
+Status Checkpoint::add_file(std::shared_ptr<const SafetensorsFile> file, size_t place, const Takes& takes) {
+  const std::string_view path = file->path();
+  const std::string_view name = path.substr(path.rfind('/') + 1);
   for (const SafetensorsEntry& entry : file->header().tensors) {
-    if (weight_map) {
-      const auto promised = weight_map->find(entry.name);
-      if (promised == weight_map->end() || promised->second != name) continue;
-    }
+    if (takes && !takes(entry.name, place)) continue;
     if (!by_name_->emplace(entry.name, tensors_->size()).second) {
-      return bad(directory_ / name,
-                 fmt::format("tensor {} is in another file of the directory too", entry.name), {entry.name});
+      return bad(path, fmt::format("tensor {} is in another file of the directory too", entry.name),
+                 {entry.name});
     }
-    tensors_->push_back({entry.name, file->view(entry), name});
+    tensors_->push_back({entry.name, file->view(entry), std::string(name)});
   }
+  files_.push_back(std::move(file));
   return {};
 }
 

@@ -31,6 +31,8 @@ class HeaderParser {
     simdjson::dom::object object;
     if (root.get(object)) return bad("the header is not a JSON object");
     std::unordered_set<std::string_view> names;
+    names.reserve(object.size());
+    header_.tensors.reserve(object.size());
     for (const auto& field : object) {
       if (!names.insert(field.key).second) return bad(fmt::format("tensor {} is there twice", field.key));
       LW_TRY(field.key == "__metadata__" ? add_metadata(field.value) : add_tensor(field.key, field.value));
@@ -151,9 +153,12 @@ class HeaderParser {
 
   // Contiguous from 0, with neither hole nor overlap, to the end of the file.
   Status check_offsets() {
-    std::sort(header_.tensors.begin(), header_.tensors.end(), [](const auto& a, const auto& b) {
+    const auto before = [](const auto& a, const auto& b) {
       return std::pair(a.begin, a.end) < std::pair(b.begin, b.end);
-    });
+    };
+    if (!std::is_sorted(header_.tensors.begin(), header_.tensors.end(), before)) {
+      std::sort(header_.tensors.begin(), header_.tensors.end(), before);
+    }
     uint64_t at = 0;
     for (const SafetensorsEntry& entry : header_.tensors) {
       if (entry.begin != at) {

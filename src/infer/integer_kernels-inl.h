@@ -135,7 +135,8 @@ HWY_INLINE void multiply_tokens(const Rows& rows, const IntegerRows& x, int64_t 
       multiply_step<kTokens>(weights, codes, col, sums);
     }
   }
-  for (int t = 0; t < kTokens; ++t) store_sums(sums[t], kBias * x.sums[token + t], out + t * kIntegerRows);
+  for (int t = 0; t < kTokens; ++t)
+    store_sums(sums[t], kBias * x.sums[token + t], out + int64_t{t} * kIntegerRows);
 }
 
 template <typename Rows>
@@ -144,7 +145,7 @@ HWY_INLINE void multiply(const Rows& rows, const IntegerRows& x, int64_t token, 
   for (; tokens >= kRegisterTokens; tokens -= kRegisterTokens) {
     multiply_tokens<kRegisterTokens>(rows, x, token, out);
     token += kRegisterTokens;
-    out += kRegisterTokens * kIntegerRows;
+    out += int64_t{kRegisterTokens} * kIntegerRows;
   }
   if constexpr (kLanes == 16) {
     if (tokens == 5) return multiply_tokens<5>(rows, x, token, out);

@@ -53,7 +53,7 @@ std::vector<float> oracle(const WeightFixture& weight, const std::vector<float>&
       const WeightTile tile = tile_of(weight.view(), row);
       const auto* codes = reinterpret_cast<const int8_t*>(tile.data[0]);
       int64_t sum = 0;
-      for (int64_t col = 0; col < format.cols; ++col) sum += codes[col] * token.codes[col];
+      for (int64_t col = 0; col < format.cols; ++col) sum += int64_t{codes[col]} * token.codes[col];
       y[t * format.rows + row] = static_cast<float>(sum) * scale_of(tile, 0, 0) * token.scale;
     }
   }
@@ -104,7 +104,7 @@ TEST_P(IntegerLinearTest, extreme_codes_do_not_overflow) {
 TEST_P(IntegerLinearTest, activations_of_any_size_have_the_oracles_codes) {
   const WeightFixture weight("int8_per_channel", DType::kBF16, {1, {9}, 300});
   for (const float factor : {0.0f, 1e-45f, 1e-37f, 1e-20f, 1e20f, 1e38f}) {
-    std::vector<float> x = random_floats(2 * 300);
+    std::vector<float> x = random_floats(600);
     for (float& value : x) value = std::clamp(value, -3.0f, 3.0f) * factor;
     ASSERT_THAT(run(weight, x, 2), ElementsAreArray(oracle(weight, x, 2))) << factor;
   }
@@ -121,7 +121,7 @@ TEST_P(IntegerLinearTest, what_is_not_finite_makes_its_token_nan_and_no_other) {
   const WeightFixture weight("int8_per_channel", DType::kBF16, {1, {9}, 300});
   for (const float bad : {std::numeric_limits<float>::quiet_NaN(), -std::numeric_limits<float>::quiet_NaN(),
                           std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity()}) {
-    std::vector<float> x = random_floats(2 * 300);
+    std::vector<float> x = random_floats(600);
     const std::vector<float> good(x.begin() + 300, x.end());
     x[299] = bad;
     const std::vector<float> y = run(weight, x, 2);
@@ -157,7 +157,7 @@ TEST(IntegerLinearFormats, are_symmetric_int8_with_one_scale_a_row) {
 TEST(IntegerLinearFormats, other_weights_keep_their_exact_products) {
   for (const char* scheme : {"none", "int4_per_group", "fp8_per_channel"}) {
     const WeightFixture weight(scheme, DType::kBF16, {1, {20}, 96});
-    const std::vector<float> x = random_floats(3 * 96);
+    const std::vector<float> x = random_floats(288);
     Compute compute(1, linear_scratch_floats(96));
     std::vector<float> exact(60);
     linear(weight.view(), {x.data(), 3, exact.data(), 20, nullptr, false}, compute);

@@ -40,6 +40,32 @@ void split(const Source& source, const Target& target, const Piece& piece, const
   }
 }
 
+// Where each run of neighbouring jobs begins that together have about kJobBytes of source, and the end: a
+// thread takes one at a time, as sharing out very small tensors one by one costs more than quantizing them.
+std::vector<size_t> runs_of(const std::vector<Job>& jobs) {
+  std::vector<size_t> begins;
+  int64_t bytes = kJobBytes;
+  for (size_t i = 0; i < jobs.size(); ++i) {
+    if (bytes >= kJobBytes) {
+      begins.push_back(i);
+      bytes = 0;
+    }
+    bytes += jobs[i].piece.rows * jobs[i].piece.cols * element_bytes(*jobs[i].source);
+  }
+  begins.push_back(jobs.size());
+  return begins;
+}
+
+// Calls body(job) -> Status for all of them, on all threads.
+template <typename Body>
+Status run_in_runs(const std::vector<Job>& jobs, const Body& body) {
+  const std::vector<size_t> begins = runs_of(jobs);
+  return run_jobs(static_cast<int64_t>(begins.size()) - 1, [&](int64_t run) -> Status {
+    for (size_t i = begins[run]; i < begins[run + 1]; ++i) LW_TRY(body(jobs[i]));
+    return {};
+  });
+}
+
 // The last element of a held source, which some profiles fill edge blocks with.
 float last_element(const Source& source, const std::vector<HeldPiece>& pieces, int32_t index) {
   for (const HeldPiece& held : pieces) {
@@ -152,9 +178,8 @@ Status Staging::check() const {
     const Source& source = plan_.sources[queued.source];
     for (const Target& target : source.targets) split(source, target, queued.piece, {}, jobs);
   }
-  return run_jobs(static_cast<int64_t>(jobs.size()), [&](int64_t i) {
-    return check_piece(plan_, *jobs[i].source, *jobs[i].target, jobs[i].piece);
-  });
+  return run_in_runs(jobs,
+                     [&](const Job& job) { return check_piece(plan_, *job.source, *job.target, job.piece); });
 }
 
 Status Staging::run() {
@@ -164,6 +189,7 @@ Status Staging::run() {
     queued.swap(queued_);
   }
   std::vector<Job> jobs;
+  jobs.reserve(queued.size());
   std::vector<HeldMatrix> held;
   for (const Queued& entry : queued) {
     const Source& source = plan_.sources[entry.source];
@@ -176,8 +202,7 @@ Status Staging::run() {
       if (!matrix.pieces.empty()) held.push_back(std::move(matrix));
     }
   }
-  LW_TRY(run_jobs(static_cast<int64_t>(jobs.size()), [&](int64_t i) {
-    const Job& job = jobs[i];
+  LW_TRY(run_in_runs(jobs, [&](const Job& job) {
     return apply_piece(plan_, *job.source, *job.target, job.piece, slot_of(*job.target), job.unit);
   }));
   return run_held(held);

@@ -21,7 +21,15 @@ bool is_wrapper(std::string_view component) {
   return false;
 }
 
+bool has_wrapper(std::string_view name) {
+  for (size_t begin = 0, dot = 0; (dot = name.find('.', begin)) != std::string_view::npos; begin = dot + 1) {
+    if (is_wrapper(name.substr(begin, dot - begin))) return true;
+  }
+  return false;
+}
+
 std::string strip_wrappers(std::string_view name) {
+  if (!has_wrapper(name)) return std::string(name);
   std::string out;
   while (!name.empty()) {
     const size_t dot = name.find('.');
@@ -70,6 +78,7 @@ Result<NameMap> NameMap::parse(std::string_view text) {
 }
 
 Result<std::string> NameMap::canonical(std::string_view name) const {
+  if (rules_.empty()) return strip_wrappers(name);
   std::string mapped(name);
   for (const auto& rule : rules_) {
     LW_ASSIGN(mapped, rule->pattern.replace_all(mapped, rule->replacement));
