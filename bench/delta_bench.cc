@@ -1,5 +1,7 @@
 #include "bench/delta_bench.h"
 
+#include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <random>
 
@@ -8,16 +10,34 @@
 #include "bench/positions.h"
 #include "bench/rounds.h"
 #include "liveweight/load.h"
+#include "tensor/codec.h"
 
 namespace liveweight::bench {
 namespace {
 
-TensorDelta draw(std::mt19937_64& random, const Mirror& mirror, const CheckpointTensor& tensor,
-                 double share) {
+// Whether an element is that near to the largest magnitude of its group of a tensor.
+bool near_maximum(const TensorView& tensor, uint32_t position, int64_t group) {
+  constexpr float kNear = 0.98f;
+  const int64_t first = position / group * group, last = std::min(first + group, element_count(tensor.shape));
+  const auto magnitude = [&](int64_t i) {
+    return std::fabs(load_high_precision(tensor.dtype, tensor.data, i));
+  };
+  float largest = 0;
+  for (int64_t i = first; i < last; ++i) largest = std::max(largest, magnitude(i));
+  return magnitude(position) >= largest * kNear;
+}
+
+// Changes of a share of a tensor; `steady_group` above 0: of none that is the largest of its group.
+TensorDelta draw(std::mt19937_64& random, const Mirror& mirror, const CheckpointTensor& tensor, double share,
+                 int64_t steady_group) {
   ChangedCells cells;
   const TensorView now = mirror.find(tensor.name);
   const auto cell = static_cast<size_t>(cell_bytes(now.dtype));
   cells.positions = draw_positions(random, element_count(now.shape), share);
+  if (steady_group > 0 && is_high_precision(now.dtype)) {
+    std::erase_if(cells.positions,
+                  [&](uint32_t position) { return near_maximum(now, position, steady_group); });
+  }
   cells.values.resize(cells.positions.size() * cell);
   for (size_t i = 0; i < cells.positions.size(); ++i) {
     std::memcpy(&cells.values[i * cell], now.data + cells.positions[i] * cell, cell);
@@ -110,16 +130,25 @@ Result<std::vector<DeltaFigures>> measure_deltas(const std::filesystem::path& di
     elements += static_cast<uint64_t>(element_count(tensor.view.shape));
   }
   std::mt19937_64 random(1);
+  const auto run = [&](double share, int64_t steady_group, DeltaFigures& figures) {
+    std::vector<TensorDelta> deltas;
+    for (const CheckpointTensor& tensor : opened.checkpoint.tensors()) {
+      deltas.push_back(draw(random, *mirror, tensor, share, steady_group));
+    }
+    return run_round(*model, deltas, elements, target, figures);
+  };
+  const bool groups = parsed.granularity == Granularity::kGroup;
   std::vector<DeltaFigures> all;
   for (const double share : shares) {
     DeltaFigures figures{scheme, share};
-    std::vector<double> updates, floors, behinds;
+    std::vector<double> updates, floors, behinds, steady_updates, steady_floors;
     for (int i = 0; i < rounds; ++i) {
-      std::vector<TensorDelta> deltas;
-      for (const CheckpointTensor& tensor : opened.checkpoint.tensors()) {
-        deltas.push_back(draw(random, *mirror, tensor, share));
+      if (groups) {
+        LW_ASSIGN(const Round steady, run(share, parsed.size, figures));
+        steady_updates.push_back(steady.update);
+        steady_floors.push_back(steady.floor);
       }
-      LW_ASSIGN(const Round round, run_round(*model, deltas, elements, target, figures));
+      LW_ASSIGN(const Round round, run(share, 0, figures));
       updates.push_back(round.update);
       floors.push_back(round.floor);
       behinds.push_back(round.behind);
@@ -128,6 +157,7 @@ Result<std::vector<DeltaFigures>> measure_deltas(const std::filesystem::path& di
     figures.floor_seconds = median(floors);
     figures.behind_seconds = median(behinds);
     figures.times_floor = share_of(updates, floors);
+    if (groups) figures.steady_times_floor = share_of(steady_updates, steady_floors);
     all.push_back(figures);
   }
   return all;

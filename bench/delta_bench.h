@@ -17,11 +17,14 @@ struct DeltaFigures {
   uint64_t whole_units = 0;
   double update_seconds = 0;  // medians: from a decoded delta in memory to the commit
   double floor_seconds = 0;
-  double behind_seconds = 0;  // catching up after it
-  double times_floor = 0;     // median of the rounds' ratios
+  double behind_seconds = 0;      // catching up after it
+  double times_floor = 0;         // median of the rounds' ratios
+  double steady_times_floor = 0;  // without the changes that move their group's maximum; 0: no groups
 };
 
-// Elements at uniformly random positions, whose values move by their last bit; the mirror is in memory.
+// Elements at uniformly random positions, whose values move by their last bit; the mirror is in memory. Of
+// groups of 32 one change in 32 moves the maximum, which costs the whole group: those are measured again
+// without such changes.
 Result<std::vector<DeltaFigures>> measure_deltas(const std::filesystem::path& directory,
                                                  const std::string& scheme, const std::vector<double>& shares,
                                                  int rounds);

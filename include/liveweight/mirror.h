@@ -48,6 +48,7 @@ class Mirror {
   // Holds that checkpoint from now on. On disk it is copied, so call it behind a commit.
   Status replace(const Checkpoint& checkpoint, const TensorNames& names, std::string version);
 
+  bool contains(const std::string& name) const;
   // A tensor's bytes, without what `record` noted and `settle` has not put in. Null data where there is none
   // of that name.
   TensorView find(const std::string& name) const;

@@ -14,6 +14,8 @@ class Divisor {
   uint32_t divide(uint32_t dividend) const {
     return static_cast<uint32_t>((Wide{factor_} * (uint64_t{dividend} + 1)) >> 64);
   }
+  // For whoever divides many at once: the quotient is (n + 1) * factor / 2^64.
+  uint64_t factor() const { return factor_; }
 
  private:
   __extension__ using Wide = unsigned __int128;

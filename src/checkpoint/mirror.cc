@@ -55,6 +55,7 @@ struct Mirror::State {
     if (current.empty()) return {};
     if (current != files->generation() || !content) {
       content.reset();
+      reverted.clear();
       log_identity = 0;
       files->select(current);
       LW_TRY(map_generation());
@@ -250,13 +251,17 @@ bool Mirror::unsettled() const {
 std::vector<CheckpointTensor> Mirror::tensors() const {
   std::vector<CheckpointTensor> all;
   if (empty()) return all;
-  for (const auto& [name, tensor] : state_->content->tensors) all.push_back({name, tensor.view(), ""});
+  for (const std::string& name : state_->content->sorted_names()) all.push_back({name, find(name), ""});
   return all;
 }
 
 Result<Checkpoint> Mirror::checkpoint() const {
   if (state_->files && !empty()) return Checkpoint::open_file(state_->files->weights());
   return fail(ErrorCode::kFailedState, "the mirror is not on disk, or empty");
+}
+
+bool Mirror::contains(const std::string& name) const {
+  return !empty() && state_->content->tensors.contains(name);
 }
 
 TensorView Mirror::find(const std::string& name) const {

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstring>
 #include <utility>
 
@@ -27,11 +28,19 @@ Result<MirrorContent> MirrorContent::map(const Checkpoint& checkpoint, const Ten
     content.files.push_back(std::move(mapping));
   }
   LW_TRY(checkpoint.check_unchanged());
-  for (auto& [name, tensor] : content.tensors) {
+  for (const std::string& name : content.sorted_names()) {
+    MirrorTensor& tensor = content.tensors.at(name);
     tensor.first_part = content.parts;
     content.parts += part_count(tensor.bytes.size());
   }
   return content;
+}
+
+std::vector<std::string> MirrorContent::sorted_names() const {
+  std::vector<std::string> names;
+  for (const auto& [name, tensor] : tensors) names.push_back(name);
+  std::sort(names.begin(), names.end());
+  return names;
 }
 
 Status MirrorContent::check(const std::vector<TensorDelta>& deltas) const {
@@ -83,20 +92,26 @@ Status MirrorContent::put(const std::vector<TensorDelta>& deltas) {
 
 std::vector<TensorDelta> MirrorContent::before(const std::vector<TensorDelta>& deltas) const {
   struct Owner {
-    std::shared_ptr<const void> positions;
+    std::vector<std::shared_ptr<const void>> positions;
     std::vector<std::byte> values;
   };
+  const auto owner = std::make_shared<Owner>();
+  size_t bytes = 0;
+  for (const TensorDelta& delta : deltas) {
+    owner->positions.push_back(delta.owner);
+    bytes += delta.values.size();
+  }
+  owner->values.resize(bytes);
   std::vector<TensorDelta> all = deltas;
+  std::byte* to = owner->values.data();
   for (TensorDelta& delta : all) {
     const auto cell = static_cast<size_t>(cell_bytes(delta.dtype));
-    const auto owner =
-        std::make_shared<Owner>(Owner{delta.owner, std::vector<std::byte>(delta.values.size())});
     const std::byte* from = tensors.at(delta.name).bytes.data();
-    for (size_t i = 0; i < delta.positions.size(); ++i) {
-      std::memcpy(owner->values.data() + i * cell, from + delta.positions[i] * cell, cell);
-    }
-    delta.values = owner->values;
+    delta.values = {to, delta.values.size()};
     delta.owner = owner;
+    for (size_t i = 0; i < delta.positions.size(); ++i, to += cell) {
+      std::memcpy(to, from + delta.positions[i] * cell, cell);
+    }
   }
   return all;
 }

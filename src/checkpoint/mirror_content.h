@@ -1,8 +1,8 @@
 // The bytes of a mirror: mapped files, and where each tensor lies in them.
 #pragma once
 
-#include <map>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "checkpoint/mapping.h"
@@ -21,8 +21,10 @@ struct MirrorTensor {
 
 struct MirrorContent {
   std::vector<Mapping> files;
-  std::map<std::string, MirrorTensor> tensors;
+  std::unordered_map<std::string, MirrorTensor> tensors;
   uint64_t parts = 0;
+
+  std::vector<std::string> sorted_names() const;
 
   static Result<MirrorContent> map(const Checkpoint& checkpoint, const TensorNames& names,
                                    Mapping::Access access);

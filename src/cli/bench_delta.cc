@@ -18,13 +18,15 @@ Json to_json(const DeltaFigures& f) {
           {"update_seconds", f.update_seconds},
           {"floor_seconds", f.floor_seconds},
           {"times_floor", f.times_floor},
+          {"steady_times_floor", f.steady_times_floor > 0 ? Json(f.steady_times_floor) : Json()},
           {"behind_seconds", f.behind_seconds}};
 }
 
 std::string to_line(const DeltaFigures& f) {
-  return fmt::format("{:<24} {:>7.3f}% {:>10} {:>8.2f} ms {:>8.2f} ms {:>8.2f} {:>8} {:>8.2f} ms\n", f.scheme,
-                     f.share * 100, f.changed, f.update_seconds * 1e3, f.floor_seconds * 1e3, f.times_floor,
-                     f.whole_units, f.behind_seconds * 1e3);
+  const std::string steady = f.steady_times_floor > 0 ? fmt::format("{:.2f}", f.steady_times_floor) : "";
+  return fmt::format("{:<24} {:>7.3f}% {:>10} {:>8.2f} ms {:>8.2f} ms {:>8.2f} {:>8} {:>8} {:>8.2f} ms\n",
+                     f.scheme, f.share * 100, f.changed, f.update_seconds * 1e3, f.floor_seconds * 1e3,
+                     f.times_floor, steady, f.whole_units, f.behind_seconds * 1e3);
 }
 
 plot::Series line_of(const std::vector<DeltaFigures>& all, const std::string& name,
@@ -57,8 +59,9 @@ Result<Measured> bench_delta(const BenchOptions& options) {
   Json results = Json::array();
   plot::Panel cost{"Nanoseconds a changed element", "ns", 0, {}, ""};
   plot::Panel ratio{"Times the scatter floor", "ratio", 0, {}, ""};
-  out.outcome.text = fmt::format("{:<24} {:>8} {:>10} {:>11} {:>11} {:>8} {:>8} {:>11}\n", "scheme", "share",
-                                 "elements", "update", "floor", "ratio", "whole", "behind");
+  out.outcome.text =
+      fmt::format("{:<24} {:>8} {:>10} {:>11} {:>11} {:>8} {:>8} {:>8} {:>11}\n", "scheme", "share",
+                  "elements", "update", "floor", "ratio", "steady", "whole", "behind");
   int64_t done = 0;
   for (const std::string& scheme : options.schemes) {
     LW_ASSIGN(const auto all, bench::measure_deltas(directory, scheme, shares, options.rounds));

@@ -10,7 +10,7 @@
 namespace liveweight {
 namespace {
 
-constexpr size_t kElements = size_t{1} << 16;  // of one job
+constexpr size_t kElements = size_t{1} << 14;  // of one job
 
 // Of positions that do not ascend, what is wrong at `i`.
 Status position_error(const Source& source, std::span<const uint32_t> positions, size_t i) {
@@ -24,9 +24,9 @@ Status position_error(const Source& source, std::span<const uint32_t> positions,
 
 Status check_positions(const Source& source, std::span<const uint32_t> positions, size_t begin, size_t end) {
   const size_t first = std::max<size_t>(begin, 1);
-  bool ascend = true;
-  for (size_t i = first; i < end; ++i) ascend &= positions[i] > positions[i - 1];
-  for (size_t i = first; i < end && !ascend; ++i) {
+  uint32_t descents = 0;
+  for (size_t i = first; i < end; ++i) descents += positions[i] <= positions[i - 1] ? 1 : 0;
+  for (size_t i = first; i < end && descents > 0; ++i) {
     if (positions[i] <= positions[i - 1]) return position_error(source, positions, i);
   }
   const int64_t size = source.rows * source.cols;

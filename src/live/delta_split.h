@@ -20,7 +20,7 @@ struct DeltaRows {
 std::vector<DeltaRows> split_rows(std::span<const uint32_t> positions, int64_t rows, int64_t cols,
                                   int64_t tile_rows);
 
-// The first of the positions from `begin` on that is not below `position`.
+// The first of the positions from `begin` on that is not below `position`: soon where it is near.
 size_t first_from(std::span<const uint32_t> positions, size_t begin, size_t end, int64_t position);
 
 }  // namespace liveweight

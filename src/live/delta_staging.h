@@ -7,10 +7,12 @@
 #include <mutex>
 #include <vector>
 
+#include "live/delta_split.h"
 #include "live/piece.h"
 #include "live/plan_tables.h"
 #include "live/slot_lag.h"
 #include "liveweight/mirror.h"
+#include "quantize/patch.h"
 #include "quantize/quantize.h"
 
 namespace liveweight {
@@ -48,11 +50,28 @@ class DeltaStaging {
   const DeltaCounts& counts() const { return counts_; }
 
  private:
-  struct Job;
-  struct Notes;
+  // Rows of one queued tensor, for one of its targets.
+  struct Job {
+    int32_t source;
+    int32_t target;
+    DeltaRows part;
+  };
+  // What one job on one source needs and notes, so that threads meet only at its end.
+  struct Notes {
+    TensorView old;
+    std::span<const uint32_t> positions;  // of its changes
+    std::span<const std::byte> values;
+    size_t begin = 0, end = 0;     // among them: where those of the job are
+    std::vector<std::byte> bytes;  // of the box that is quantized
+    uint64_t mirror_bytes = 0;
+  };
   using Key = std::pair<int32_t, int32_t>;  // parameter and matrix
 
-  Status run_job(const Job& job);
+  std::vector<Job> queue_jobs();
+  static std::vector<size_t> ends_of_shares(const std::vector<Job>& jobs);
+  Status patch(std::span<const Job> jobs);
+  void add_patches(const Job& job, std::vector<ElementPatch>& patches) const;
+  Status quantize_doubtful(const Job& job, std::span<ElementPatch> patches);
   Status quantize_groups(const Job& job, const SlotRegion& region, std::vector<uint32_t>& doubtful);
   Status quantize_boxes(const Job& job, const std::vector<uint32_t>& doubtful);
   Status quantize_box(const UnitBox& box, float amax, Notes& notes);
@@ -68,6 +87,14 @@ class DeltaStaging {
   void add_notes(const Notes& notes);
   std::vector<UnitBox> whole_boxes(const Key& key) const;
   TensorView old_of(int32_t source) const;
+  Status quantize_all_edges();
+  bool fills_edges(const Source& source, const Target& target) const;
+  const KernelFormat& format_of(const Target& target) const {
+    return *plan_.parameters[target.parameter].format;
+  }
+  bool is_tensor_wide(const Target& target) const {
+    return format_of(target).scheme.granularity == Granularity::kTensor;
+  }
 
   const Plan::Implementation& plan_;
   SlotOf slot_of_;

@@ -4,7 +4,7 @@
 #include <set>
 #include <vector>
 
-#include "quantize/patch.h"
+#include "quantize/element_places.h"
 
 namespace liveweight {
 namespace {

@@ -116,7 +116,7 @@ Status Update::Implementation::record_in_mirror() {
   const bool changes_only = deltas->tensors() == coverage->tensors();
   if (!check_mirror() || (!changes_only && (!whole_changes || whole_changes->overflowed()))) return {};
   std::vector<TensorDelta> changes = deltas->take();
-  std::erase_if(changes, [&](const TensorDelta& delta) { return !model.mirror->find(delta.name).data; });
+  std::erase_if(changes, [&](const TensorDelta& delta) { return !model.mirror->contains(delta.name); });
   if (!changes_only) {
     std::vector<TensorDelta> whole = whole_changes->take(*model.mirror);
     std::move(whole.begin(), whole.end(), std::back_inserter(changes));

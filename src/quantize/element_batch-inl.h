@@ -24,6 +24,7 @@ class BatchEncoder {
     const auto* elements = reinterpret_cast<const typename S::Bits*>(batch.elements);
     const auto near = set(rule_.rule.divisor * ElementRule::kNearLargest);
     batch.large = batch.unclear = 0;
+    batch.decided = decided_of(batch.old_code);
     for (int64_t i = 0; i < count; i += kLanes) {
       const auto scale = hn::Load(d, batch.scale + i), x = S::load(elements + i);
       auto clear = hn::And(hn::And(hn::Ge(scale, set(rule_.lowest_scale)), hn::Le(scale, set(0x1p100f))),
@@ -39,6 +40,7 @@ class BatchEncoder {
     const uint64_t used = count == kElementBatch ? ~uint64_t{0} : (uint64_t{1} << count) - 1;
     batch.large &= used;
     batch.unclear &= used;
+    batch.decided &= used;
   }
 
  private:
@@ -50,6 +52,29 @@ class BatchEncoder {
     hn::StoreMaskBits(FloatTag(), mask, bytes);
     uint64_t bits = 0;
     std::memcpy(&bits, bytes, sizeof bits);
+    return bits;
+  }
+
+  // may_decide of every code.
+  uint64_t decided_of(const uint8_t* codes) const {
+    const hn::CappedTag<int8_t, kElementBatch> d;
+    uint64_t bits = 0;
+    for (int64_t i = 0; i < kElementBatch; i += static_cast<int64_t>(hn::Lanes(d))) {
+      const auto code = hn::LoadU(d, reinterpret_cast<const int8_t*>(codes) + i);
+      auto value = hn::And(code, hn::Set(d, 0x7f));
+      int8_t below = 0x7d;
+      if (rule_.element != Element::kE4M3) {
+        const bool nibbles = rule_.element == Element::kInt4;
+        value = nibbles ? hn::Sub(hn::And(code, hn::Set(d, 0x0f)), hn::Set(d, 8)) : code;
+        value = hn::Max(value, hn::SaturatedSub(hn::Zero(d), value));  // -128 has no negative
+        below = static_cast<int8_t>(rule_.deciding_code - 1);
+      }
+      uint8_t bytes[8] = {};
+      hn::StoreMaskBits(d, hn::Gt(value, hn::Set(d, below)), bytes);
+      uint64_t part = 0;
+      std::memcpy(&part, bytes, sizeof part);
+      bits |= part << i;
+    }
     return bits;
   }
 

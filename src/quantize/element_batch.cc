@@ -45,13 +45,14 @@ ElementRule::ElementRule(const Scheme& scheme, DType source_dtype)
 }
 
 void encode_elements_reference(const ElementRule& rule, ElementBatch& batch, int64_t count) {
-  batch.large = batch.unclear = 0;
+  batch.large = batch.unclear = batch.decided = 0;
   for (int64_t i = 0; i < count; ++i) {
     const float x = load_high_precision(rule.source, batch.elements, i);
     const UnitScale unit = numbers_of(rule, batch.scale[i]);
     const float near = batch.scale[i] * (rule.rule.divisor * ElementRule::kNearLargest);
     if (!unit.finite) batch.unclear |= uint64_t{1} << i;
     if (!(std::fabs(x) < near)) batch.large |= uint64_t{1} << i;
+    if (rule.may_decide(batch.old_code[i])) batch.decided |= uint64_t{1} << i;
     if (!unit.finite) continue;
     if (rule.element == Element::kE4M3) {
       batch.code[i] = encode_e4m3(rule.rule, rule.source, unit, x);

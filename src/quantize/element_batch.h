@@ -14,11 +14,14 @@ inline constexpr int64_t kElementBatch = 16;  // at most 64; whole vectors of fl
 struct ElementBatch {
   alignas(64) std::byte elements[kElementBatch * sizeof(float)] = {};  // of the source's dtype, side by side
   alignas(64) float scale[kElementBatch] = {};
-  alignas(64) uint8_t code[kElementBatch] = {};  // int4: code + 8
+  alignas(64) uint8_t old_code[kElementBatch] = {};  // what is there; of int4 the lower half counts
+  alignas(64) uint8_t code[kElementBatch] = {};      // int4: code + 8
   // A bit for each element. `large`: it may raise its unit's scale, or be one that holds it up. `unclear`:
-  // the scale does not tell the unit's numbers, and the code is not valid.
+  // the scale does not tell the unit's numbers, and the code is not valid. `decided`: the unit's scale may
+  // come from the element whose code is there.
   uint64_t large = 0;
   uint64_t unclear = 0;
+  uint64_t decided = 0;
 };
 
 // How a unit's scale alone tells how its elements are encoded, and which of them decide that scale. Scales
@@ -47,12 +50,12 @@ struct ElementRule {
   bool may_decide(uint8_t code) const {
     if (element == Element::kE4M3) return (code & 0x7f) >= 0x7e;
     const int bits = code;
-    const int value = element == Element::kInt4 ? bits - 8 : bits - (bits & 0x80) * 2;
+    const int value = element == Element::kInt4 ? (bits & 0x0f) - 8 : bits - (bits & 0x80) * 2;
     return value >= deciding_code || value <= -deciding_code;
   }
 };
 
-// Fills code, large and unclear of the first `count` elements.
+// Fills code and the bits of the first `count` elements.
 void encode_elements(const ElementRule& rule, ElementBatch& batch, int64_t count);
 void encode_elements_reference(const ElementRule& rule, ElementBatch& batch, int64_t count);
 

@@ -57,12 +57,14 @@ TEST_P(ElementBatchOn, HasTheOraclesCodesAndMasksForEveryProfileAndDtype) {
         const Drawn drawn = draw(random, rule);
         store_high_precision(rule.source, fast.elements, i, drawn.x);
         fast.scale[i] = rule.scale_of(drawn.largest);
+        fast.old_code[i] = static_cast<uint8_t>(random());
       }
       ElementBatch oracle = fast;
       encode_elements(rule, fast, count);
       encode_elements_reference(rule, oracle, count);
       ASSERT_EQ(fast.large, oracle.large);
       ASSERT_EQ(fast.unclear, oracle.unclear);
+      ASSERT_EQ(fast.decided, oracle.decided);
       for (int64_t i = 0; i < count; ++i) {
         const bool clear = (fast.unclear >> i & 1) == 0;
         ASSERT_TRUE(!clear || fast.code[i] == oracle.code[i]) << i;

@@ -36,8 +36,8 @@ TEST(ElementPlaces, AnElementThatIsNotKeptHasThePlaceOfTheNearestOneThatIs) {
     const KernelFormat format = format_of(scheme);
     const ElementPlaces places = second_segments_places(format);
     const auto expect_nearest = [&](int64_t row, int64_t col, int64_t kept_row, int64_t kept_col) {
-      const ElementPlaces::Place got = places(position_of(row, col));
-      const ElementPlaces::Place nearest = places(position_of(kept_row, kept_col));
+      const ElementPlace got = places(position_of(row, col));
+      const ElementPlace nearest = places(position_of(kept_row, kept_col));
       EXPECT_FALSE(got.keeps) << scheme;
       EXPECT_TRUE(nearest.keeps) << scheme;
       EXPECT_EQ(got.code, nearest.code) << scheme;
@@ -49,6 +49,48 @@ TEST(ElementPlaces, AnElementThatIsNotKeptHasThePlaceOfTheNearestOneThatIs) {
     expect_nearest(400, 299, 149, 239);
   }
 }
+
+class ElementPlacesOn : public OnTarget {};
+
+// Codes and scales that lie beyond 4 GiB as well.
+ElementPlaces far_places(ElementPlaces places) {
+  places.codes += uint64_t{5} << 32;
+  places.scales += uint64_t{7} << 32;
+  places.code_row_bytes += uint64_t{3} << 32;
+  return places;
+}
+
+TEST_P(ElementPlacesOn, ABatchHasThePlaceOfEachOfItsElements) {
+  Random random(5);
+  for (const std::string& scheme : kSchemes) {
+    const KernelFormat format = format_of(scheme);
+    for (int round = 0; round < 60; ++round) {
+      const auto segment = static_cast<size_t>(up_to(random, 2));
+      const Segment chosen = segment < 2 ? format.segments[segment] : Segment{};
+      const ElementPlaces near({&format, nullptr, 0, chosen}, kSourceCols);
+      const ElementPlaces places = chance(random, 2) ? near : far_places(near);
+      const int64_t count = up_to(random, kElementBatch - 1) + 1;
+      std::vector<uint32_t> positions(static_cast<size_t>(count));
+      for (uint32_t& position : positions) {
+        position = chance(random, 8) ? ~uint32_t{0} - static_cast<uint32_t>(up_to(random, 9))
+                                     : static_cast<uint32_t>(up_to(random, 200 * kSourceCols));
+      }
+      ElementPlaceBatch fast, oracle;
+      locate_elements(places, positions.data(), count, fast);
+      locate_elements_reference(places, positions.data(), count, oracle);
+      ASSERT_EQ(fast.keeps, oracle.keeps) << scheme;
+      ASSERT_EQ(fast.counts, oracle.counts) << scheme;
+      for (int64_t i = 0; i < count; ++i) {
+        ASSERT_EQ(fast.code[i], oracle.code[i]) << scheme << ' ' << positions[static_cast<size_t>(i)];
+        ASSERT_EQ(fast.scale[i], oracle.scale[i]) << scheme << ' ' << positions[static_cast<size_t>(i)];
+        ASSERT_EQ(fast.shift[i], oracle.shift[i]) << scheme << ' ' << positions[static_cast<size_t>(i)];
+      }
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Targets, ElementPlacesOn, ::testing::ValuesIn(targets()), target_name);
+GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(ElementPlacesOn);
 
 }  // namespace
 }  // namespace liveweight::testing

@@ -6,8 +6,10 @@
 
 #include <algorithm>
 #include <cstring>
+#include <list>
 #include <set>
 
+#include "quantize/element_batch.h"
 #include "quantize/random_matrix.h"
 
 namespace liveweight::testing {
@@ -91,12 +93,15 @@ std::pair<int64_t, int64_t> rows_of_units(const Slot& slot, const Matrix& matrix
 }
 
 std::vector<uint32_t> patch(Slot& slot, const Matrix& old, const Matrix& updated, bool has_old) {
-  std::vector<uint32_t> doubtful;
+  std::vector<ElementPatch> patches;
+  std::list<Changes> came;
   const auto run = [&](const SlotRegion& region, int64_t begin, int64_t end) {
-    const Changes changes = changes_of(old, updated, begin, end);
-    ElementPatcher(region, old.dtype)
-        .run({changes.positions, changes.values.data(), old.cols, has_old ? old.data.data() : nullptr},
-             doubtful);
+    came.push_back(changes_of(old, updated, begin, end));
+    patches.push_back(
+        {region,
+         old.dtype,
+         {came.back().positions, came.back().values.data(), old.cols, has_old ? old.data.data() : nullptr},
+         {}});
   };
   const SlotRegion region = slot.region(), nowhere{region.format, region.slot, region.matrix, Segment{}};
   const auto [begin, end] = rows_of_units(slot, old);
@@ -107,6 +112,11 @@ std::vector<uint32_t> patch(Slot& slot, const Matrix& old, const Matrix& updated
     run(nowhere, begin, kept);
     run(region, kept, kept + region.segment.rows);
     run(nowhere, kept + region.segment.rows, end);
+  }
+  patch_elements(patches);
+  std::vector<uint32_t> doubtful;
+  for (const ElementPatch& patch : patches) {
+    doubtful.insert(doubtful.end(), patch.doubtful.begin(), patch.doubtful.end());
   }
   return doubtful;
 }
@@ -129,7 +139,7 @@ bool quantize_units(Slot& slot, const Matrix& matrix, const std::vector<uint32_t
   return true;
 }
 
-TEST(ElementPatcher, WithDoubtfulUnitsQuantizedWholeGivesTheChangedMatrix) {
+TEST(PatchElements, WithDoubtfulUnitsQuantizedWholeGivesTheChangedMatrix) {
   Random random(8);
   for (const std::string& name : kSchemes) {
     const Scheme scheme = parse_scheme(name).value();
@@ -173,7 +183,7 @@ void expect_no_doubt(const Matrix& old, const Matrix& updated) {
   }
 }
 
-TEST(ElementPatcher, DoesNotDoubtUnitsWhoseSmallElementsChange) {
+TEST(PatchElements, DoesNotDoubtUnitsWhoseSmallElementsChange) {
   for (const DType dtype : kDTypes) {
     const Matrix old = row_with_peaks(dtype);
     Matrix updated = old;
@@ -182,7 +192,7 @@ TEST(ElementPatcher, DoesNotDoubtUnitsWhoseSmallElementsChange) {
   }
 }
 
-TEST(ElementPatcher, DoesNotDoubtUnitsWhoseLargestElementChangesItsSign) {
+TEST(PatchElements, DoesNotDoubtUnitsWhoseLargestElementChangesItsSign) {
   for (const DType dtype : kDTypes) {
     const Matrix old = row_with_peaks(dtype);
     Matrix updated = old;
@@ -191,7 +201,7 @@ TEST(ElementPatcher, DoesNotDoubtUnitsWhoseLargestElementChangesItsSign) {
   }
 }
 
-TEST(ElementPatcher, DoesNotDoubtUnitsThatARankHoldsNothingOf) {
+TEST(PatchElements, DoesNotDoubtUnitsThatARankHoldsNothingOf) {
   for (const char* name : {"int4_per_group:32@torchao-intx", "fp8_per_block@vllm"}) {
     const Scheme scheme = parse_scheme(name).value();
     const Matrix old = row_with_peaks(DType::kBF16);

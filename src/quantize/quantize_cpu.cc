@@ -8,6 +8,7 @@
 #include <hwy/highway.h>
 
 #include "quantize/element_batch.h"
+#include "quantize/element_places.h"
 #include "quantize/quantize.h"
 
 #if HWY_TARGET == HWY_SCALAR || HWY_TARGET == HWY_EMU128
@@ -25,11 +26,17 @@ AmaxResult absolute_maximum_on(const SourceBox& box) {
 void encode_elements_on(const ElementRule& rule, ElementBatch& batch, int64_t count) {
   encode_elements_reference(rule, batch, count);
 }
+
+void locate_elements_on(const ElementPlaces& places, const uint32_t* positions, int64_t count,
+                        ElementPlaceBatch& batch) {
+  locate_elements_reference(places, positions, count, batch);
+}
 }  // namespace HWY_NAMESPACE
 }  // namespace liveweight
 #else
 #include "quantize/box-inl.h"
 #include "quantize/element_batch-inl.h"
+#include "quantize/element_places-inl.h"
 #endif
 
 #if HWY_ONCE
@@ -38,6 +45,7 @@ namespace liveweight {
 HWY_EXPORT(quantize_box_on);
 HWY_EXPORT(absolute_maximum_on);
 HWY_EXPORT(encode_elements_on);
+HWY_EXPORT(locate_elements_on);
 
 std::optional<QuantizeFault> quantize_box(const SourceBox& box, const SlotRegion& region,
                                           const TensorUnit& unit) {
@@ -50,6 +58,11 @@ AmaxResult absolute_maximum(const SourceBox& box) {
 
 void encode_elements(const ElementRule& rule, ElementBatch& batch, int64_t count) {
   HWY_DYNAMIC_DISPATCH(encode_elements_on)(rule, batch, count);
+}
+
+void locate_elements(const ElementPlaces& places, const uint32_t* positions, int64_t count,
+                     ElementPlaceBatch& batch) {
+  HWY_DYNAMIC_DISPATCH(locate_elements_on)(places, positions, count, batch);
 }
 
 const char* quantize_target() {

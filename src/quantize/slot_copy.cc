@@ -21,19 +21,24 @@ void visit_elements(const SlotRegion& region, std::span<const uint32_t> position
                     const std::byte* other, const Body& body) {
   const ElementPlaces places(region, source_cols);
   const auto bytes = static_cast<size_t>(std::max<int64_t>(code_bits(*region.format) / 8, 1));
-  constexpr size_t kAhead = 64;
-  uint64_t offsets[kAhead];
-  size_t next = 0;
-  while (next < positions.size()) {
+  constexpr size_t kUnderWay = 4;
+  ElementPlaceBatch batches[kUnderWay];
+  for (size_t next = 0; next < positions.size();) {
     size_t count = 0;
-    for (; next < positions.size() && count < kAhead; ++next) {
-      const ElementPlaces::Place place = places(positions[next]);
-      offsets[count] = place.code;
-      if (other) __builtin_prefetch(other + place.code);
-      __builtin_prefetch(region.slot + place.code, 1);
-      count += place.keeps;
+    for (; next < positions.size() && count < kUnderWay; ++count) {
+      const auto elements = std::min<size_t>(kElementBatch, positions.size() - next);
+      locate_elements(places, positions.data() + next, static_cast<int64_t>(elements), batches[count]);
+      next += elements;
+      for (size_t i = 0; i < elements; ++i) {
+        if (other) __builtin_prefetch(other + batches[count].code[i]);
+        __builtin_prefetch(region.slot + batches[count].code[i], 1);
+      }
     }
-    for (size_t i = 0; i < count; ++i) body(offsets[i], bytes);
+    for (size_t b = 0; b < count; ++b) {
+      for (uint64_t left = batches[b].keeps; left; left &= left - 1) {
+        body(uint64_t{batches[b].code[__builtin_ctzll(left)]}, bytes);
+      }
+    }
   }
 }
 

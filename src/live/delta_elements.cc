@@ -1,0 +1,108 @@
+// The part of staging deltas that writes single elements, on all threads.
+#include <algorithm>
+
+#include "base/seam.h"
+#include "base/threads.h"
+#include "live/delta_split.h"
+#include "live/delta_staging.h"
+#include "live/mirrored.h"
+
+namespace liveweight {
+
+std::vector<DeltaStaging::Job> DeltaStaging::queue_jobs() {
+  std::vector<Job> jobs;
+  for (const auto& [index, delta] : deltas_) {
+    const Source& source = plan_.sources[index];
+    for (size_t t = 0; t < source.targets.size(); ++t) {
+      const Target& target = source.targets[t];
+      const auto target_index = static_cast<int32_t>(t);
+      for (const DeltaRows& part : split_rows(delta.positions, source.rows, source.cols, target.tile_rows)) {
+        jobs.push_back({index, target_index, part});
+      }
+      SlotLag& lag = lag_of_(target.parameter);
+      lag.changes.push_back({index, target_index, delta.positions, delta.owner});
+      lag.elements += delta.positions.size();
+    }
+  }
+  return jobs;
+}
+
+// Small jobs one after the other by one thread, so that memory works for the next while one is encoded.
+std::vector<size_t> DeltaStaging::ends_of_shares(const std::vector<Job>& jobs) {
+  constexpr size_t kShortest = 1 << 9, kLongest = 1 << 14, kPerThread = 4;
+  size_t all = 0;
+  for (const Job& job : jobs) all += job.part.end - job.part.begin;
+  const auto threads = static_cast<size_t>(ThreadPool::shared().threads());
+  const size_t share = std::clamp(all / (threads * kPerThread), kShortest, kLongest);
+  std::vector<size_t> ends;
+  size_t elements = 0;
+  for (size_t i = 0; i < jobs.size(); ++i) {
+    elements += jobs[i].part.end - jobs[i].part.begin;
+    if (elements < share && i + 1 < jobs.size()) continue;
+    ends.push_back(i + 1);
+    elements = 0;
+  }
+  return ends;
+}
+
+Status DeltaStaging::patch(std::span<const Job> jobs) {
+  std::vector<ElementPatch> patches;
+  std::vector<size_t> ends;  // among them, of each job's
+  for (const Job& job : jobs) {
+    LW_TRY(reach(Step::kQuantize));
+    add_patches(job, patches);
+    ends.push_back(patches.size());
+  }
+  patch_elements(patches);
+  size_t begin = 0;
+  for (size_t i = 0; i < jobs.size(); begin = ends[i++]) {
+    LW_TRY(quantize_doubtful(jobs[i], std::span(patches).subspan(begin, ends[i] - begin)));
+  }
+  return {};
+}
+
+// Of the segments that share a unit with the job's rows.
+void DeltaStaging::add_patches(const Job& job, std::vector<ElementPatch>& patches) const {
+  const Source& source = plan_.sources[job.source];
+  const Target& target = source.targets[job.target];
+  const KernelFormat& format = format_of(target);
+  if (format.rows == 0 || format.cols == 0) return;
+  const TensorDelta& delta = deltas_.at(job.source);
+  std::byte* slot = slot_of_(target.parameter);
+  const std::byte* old = has_old_ && format.scheme.quantizes() ? old_of(job.source).data : nullptr;
+  const auto add_rows = [&](const Segment& segment, int64_t begin_row, int64_t end_row) {
+    const size_t begin = first_from(delta.positions, job.part.begin, job.part.end, begin_row * source.cols);
+    const size_t end = first_from(delta.positions, begin, job.part.end, end_row * source.cols);
+    patches.push_back(
+        {{&format, slot, target.matrix, segment},
+         source.dtype,
+         {delta.positions.subspan(begin, end - begin),
+          delta.values.data() + begin * static_cast<size_t>(element_bytes(source)), source.cols, old},
+         {}});
+  };
+  const int64_t tile = target.tile_rows, job_end = job.part.row + job.part.rows;
+  int64_t covered = job.part.row;
+  for (const Segment& segment : target.segments) {
+    const int64_t begin = std::max(job.part.row, segment.source_row / tile * tile);
+    const int64_t end = std::min(job_end, (segment.source_row + segment.rows + tile - 1) / tile * tile);
+    if (begin >= end) continue;
+    // A tensor-wide scale counts the elements that other ranks keep, too.
+    if (is_tensor_wide(target)) add_rows(Segment{}, covered, begin);
+    add_rows(segment, begin, end);
+    covered = end;
+  }
+  if (is_tensor_wide(target)) add_rows(Segment{}, covered, job_end);
+}
+
+Status DeltaStaging::quantize_doubtful(const Job& job, std::span<ElementPatch> patches) {
+  const bool groups =
+      format_of(plan_.sources[job.source].targets[job.target]).scheme.granularity == Granularity::kGroup;
+  std::vector<uint32_t> doubtful;
+  for (ElementPatch& patch : patches) {
+    if (groups) LW_TRY(quantize_groups(job, patch.region, patch.doubtful));
+    doubtful.insert(doubtful.end(), patch.doubtful.begin(), patch.doubtful.end());
+  }
+  return doubtful.empty() ? Status{} : quantize_boxes(job, doubtful);
+}
+
+}  // namespace liveweight
