@@ -55,6 +55,7 @@ struct Mirror::State {
     if (current.empty()) return {};
     if (current != files->generation() || !content) {
       content.reset();
+      reverted.clear();
       log_identity = 0;
       files->select(current);
       LW_TRY(map_generation());
