@@ -75,7 +75,9 @@ TEST_F(SharedMirror, IsTakenBackByTheFirstProcessForAllThatGoBack) {
     const std::string label = fmt::format("{}", round);
     for (const auto& live : live_)
       ASSERT_TRUE(put_changes(*live, first_, second_, deltas_of("2 of " + label)));
-    if (round & 1) ASSERT_TRUE(live_[(round >> 1) & 1]->catch_up());
+    if (round & 1) {
+      ASSERT_TRUE(live_[(round >> 1) & 1]->catch_up());
+    }
     const int first = round >> 2;
     ASSERT_TRUE(live_[first]->rollback() && live_[1 - first]->rollback());
     for (const auto& live : live_) {
