@@ -67,10 +67,16 @@ void visit(const Plan::Implementation& plan, const KernelFormat& format, const S
   }
 }
 
+// Units hold bytes of elements that changed, too: one change after the other, and the units after them.
 template <typename Body>
 void for_each_part(const std::vector<LagPart>& parts, const Body& body) {
-  ThreadPool::shared().parallel_for(static_cast<int64_t>(parts.size()),
-                                    [&](int64_t i) { body(parts[static_cast<size_t>(i)], i); });
+  for (size_t begin = 0, end = 0; begin < parts.size(); begin = end) {
+    while (end < parts.size() && parts[end].change == parts[begin].change) ++end;
+    ThreadPool::shared().parallel_for(static_cast<int64_t>(end - begin), [&](int64_t i) {
+      const size_t at = begin + static_cast<size_t>(i);
+      body(parts[at], static_cast<int64_t>(at));
+    });
+  }
 }
 
 // Memory that the units take: no less than that of their codes in the columns that the slot has. Of their
