@@ -10,6 +10,7 @@
 #include "bench/positions.h"
 #include "bench/rounds.h"
 #include "liveweight/load.h"
+#include "quantize/element_batch.h"
 #include "tensor/codec.h"
 
 namespace liveweight::bench {
@@ -17,14 +18,13 @@ namespace {
 
 // Whether an element is that near to the largest magnitude of its group of a tensor.
 bool near_maximum(const TensorView& tensor, uint32_t position, int64_t group) {
-  constexpr float kNear = 0.98f;
   const int64_t first = position / group * group, last = std::min(first + group, element_count(tensor.shape));
   const auto magnitude = [&](int64_t i) {
     return std::fabs(load_high_precision(tensor.dtype, tensor.data, i));
   };
   float largest = 0;
   for (int64_t i = first; i < last; ++i) largest = std::max(largest, magnitude(i));
-  return magnitude(position) >= largest * kNear;
+  return magnitude(position) >= largest * ElementRule::kNearLargest;
 }
 
 // Changes of a share of a tensor; `steady_group` above 0: of none that is the largest of its group.

@@ -7,14 +7,12 @@
 #include <random>
 #include <vector>
 
+#include "base/targets_fixture.h"
+
 namespace liveweight {
 namespace {
 
-class ChangedCellsOn : public ::testing::TestWithParam<int64_t> {
- protected:
-  void SetUp() override { hwy::SetSupportedTargetsForTest(GetParam()); }
-  void TearDown() override { hwy::SetSupportedTargetsForTest(0); }
-};
+class ChangedCellsOn : public TargetTest {};
 
 struct Found {
   std::vector<uint32_t> positions;
@@ -63,16 +61,7 @@ TEST_P(ChangedCellsOn, AreThoseThatComparingOneByOneFinds) {
   }
 }
 
-std::vector<int64_t> targets() {
-  std::vector<int64_t> all;
-  for (int64_t rest = hwy::SupportedTargets() & HWY_TARGETS; rest; rest &= rest - 1) {
-    all.push_back(rest & -rest);
-  }
-  return all;
-}
-
-INSTANTIATE_TEST_SUITE_P(Targets, ChangedCellsOn, ::testing::ValuesIn(targets()),
-                         [](const auto& info) { return std::string(hwy::TargetName(info.param)); });
+LIVEWEIGHT_INSTANTIATE_TARGETS(ChangedCellsOn, HWY_TARGETS);
 
 }  // namespace
 }  // namespace liveweight

@@ -9,7 +9,7 @@
 #include <limits>
 #include <numeric>
 
-#include "infer/targets_fixture.h"
+#include "base/targets_fixture.h"
 #include "infer/weight_fixture.h"
 
 namespace liveweight {
@@ -130,7 +130,7 @@ TEST_P(IntegerLinearTest, what_is_not_finite_makes_its_token_nan_and_no_other) {
   }
 }
 
-LIVEWEIGHT_INSTANTIATE_TARGETS(IntegerLinearTest);
+LIVEWEIGHT_INSTANTIATE_TARGETS(IntegerLinearTest, kTargets);
 
 TEST(IntegerLinearThreads, do_not_change_a_bit) {
   const WeightFixture weight("int8_per_channel", DType::kBF16, {1, {700}, 656});

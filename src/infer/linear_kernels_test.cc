@@ -6,8 +6,8 @@
 
 #include <cmath>
 
+#include "base/targets_fixture.h"
 #include "infer/linear.h"
-#include "infer/targets_fixture.h"
 #include "infer/weight_fixture.h"
 
 namespace liveweight {
@@ -92,7 +92,7 @@ TEST_P(LinearKernelsTest, scales_of_any_size_give_the_oracles_sums) {
   }
 }
 
-LIVEWEIGHT_INSTANTIATE_TARGETS(LinearKernelsTest);
+LIVEWEIGHT_INSTANTIATE_TARGETS(LinearKernelsTest, kTargets);
 
 }  // namespace
 }  // namespace liveweight

@@ -1,6 +1,8 @@
 // Random weights in a slot of any scheme, for tests.
 #pragma once
 
+#include <hwy/targets.h>
+
 #include <cstdint>
 #include <random>
 #include <string>
@@ -11,6 +13,9 @@
 #include "tensor/codec.h"
 
 namespace liveweight {
+
+// The instruction sets that there is code for.
+inline constexpr int64_t kTargets = HWY_AVX3_DL | HWY_AVX3 | HWY_AVX2 | HWY_SSE4 | HWY_SSSE3 | HWY_NEON;
 
 struct WeightShape {
   int64_t matrices = 1;

@@ -44,7 +44,7 @@ Drawn draw(std::mt19937_64& random, const ElementRule& rule) {
   }
 }
 
-class ElementBatchOn : public testing::OnTarget {};
+class ElementBatchOn : public TargetTest {};
 
 TEST_P(ElementBatchOn, HasTheOraclesCodesAndMasksForEveryProfileAndDtype) {
   std::mt19937_64 random(3);
@@ -110,9 +110,7 @@ TEST_P(ElementBatchOn, FindsScalesFromTwoToTheHundredthOnUnclear) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Targets, ElementBatchOn, ::testing::ValuesIn(testing::targets()),
-                         testing::target_name);
-GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(ElementBatchOn);
+LIVEWEIGHT_INSTANTIATE_TARGETS(ElementBatchOn, testing::kTargets);
 
 // What a delta relies on: where the scale is clear, it tells all of the unit's numbers; an element that is
 // not large changes no scale; and the code of one that decides the scale says so.

@@ -50,7 +50,7 @@ TEST(ElementPlaces, AnElementThatIsNotKeptHasThePlaceOfTheNearestOneThatIs) {
   }
 }
 
-class ElementPlacesOn : public OnTarget {};
+class ElementPlacesOn : public TargetTest {};
 
 // Codes and scales that lie beyond 4 GiB as well.
 ElementPlaces far_places(ElementPlaces places) {
@@ -89,8 +89,7 @@ TEST_P(ElementPlacesOn, ABatchHasThePlaceOfEachOfItsElements) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Targets, ElementPlacesOn, ::testing::ValuesIn(targets()), target_name);
-GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(ElementPlacesOn);
+LIVEWEIGHT_INSTANTIATE_TARGETS(ElementPlacesOn, testing::kTargets);
 
 }  // namespace
 }  // namespace liveweight::testing

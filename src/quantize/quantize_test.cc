@@ -53,7 +53,7 @@ void expect_equal(const Matrix& matrix, const Scheme& scheme, CutShape cut) {
       << format.bytes << "; scales begin at " << format.scale.offset;
 }
 
-class QuantizeTest : public OnTarget {};
+class QuantizeTest : public TargetTest {};
 
 TEST_P(QuantizeTest, EveryBitIsTheOracles) {
   Random random(1);
@@ -242,8 +242,7 @@ TEST_P(QuantizeTest, TheLastElementCountsInBlocksThatAnEdgeCutsAndInNoOther) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Targets, QuantizeTest, ::testing::ValuesIn(targets()), target_name);
-GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(QuantizeTest);
+LIVEWEIGHT_INSTANTIATE_TARGETS(QuantizeTest, testing::kTargets);
 
 }  // namespace
 }  // namespace liveweight::testing

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "base/targets_fixture.h"
 #include "quantize/quantize.h"
 #include "tensor/codec.h"
 
@@ -55,26 +56,8 @@ inline bool chance(Random& random, int one_in) {
   return up_to(random, one_in - 1) == 0;
 }
 
-// The instruction sets of this machine that there is code for.
-inline std::vector<int64_t> targets() {
-  std::vector<int64_t> all;
-  for (int64_t rest = hwy::SupportedTargets() & (HWY_AVX3_DL | HWY_AVX3 | HWY_AVX2 | HWY_NEON); rest;
-       rest &= rest - 1) {
-    all.push_back(rest & -rest);
-  }
-  return all;
-}
-
-// A test that runs on each of them.
-class OnTarget : public ::testing::TestWithParam<int64_t> {
- protected:
-  void SetUp() override { hwy::SetSupportedTargetsForTest(GetParam()); }
-  void TearDown() override { hwy::SetSupportedTargetsForTest(0); }
-};
-
-inline std::string target_name(const ::testing::TestParamInfo<int64_t>& info) {
-  return hwy::TargetName(info.param);
-}
+// The instruction sets that there is code for.
+inline constexpr int64_t kTargets = HWY_AVX3_DL | HWY_AVX3 | HWY_AVX2 | HWY_NEON;
 
 // Numbers of one magnitude, any finite bits, exact ties, or all the same: what weights and accidents look
 // like.

@@ -7,7 +7,7 @@
 namespace liveweight {
 namespace {
 
-class UnpackInt4On : public testing::OnTarget {};
+class UnpackInt4On : public TargetTest {};
 
 TEST_P(UnpackInt4On, HasTheOraclesCodesForAnySizeAndPlaceAndWritesNothingElse) {
   std::mt19937_64 random(11);
@@ -41,9 +41,7 @@ TEST(UnpackInt4, TheEvenColumnIsTheLowNibbleAndZeroIsTheCodeEight) {
   EXPECT_EQ(codes[2], 0);
 }
 
-INSTANTIATE_TEST_SUITE_P(Targets, UnpackInt4On, ::testing::ValuesIn(testing::targets()),
-                         testing::target_name);
-GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(UnpackInt4On);
+LIVEWEIGHT_INSTANTIATE_TARGETS(UnpackInt4On, testing::kTargets);
 
 }  // namespace
 }  // namespace liveweight
