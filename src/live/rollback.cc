@@ -90,7 +90,9 @@ Result<Version> LiveModel::Implementation::roll_back() {
   const GateOpener opener{versions};  // which nobody shut where nothing is copied
   Version version{versions.next_number(), previous.label};
   if (copies) swap_slots(last_touched);
-  versions.set_label(previous, version.number, std::move(previous.label));
+  BindingTable& old = previous.table;
+  versions.set(previous, {version.number, std::move(old.slots), std::move(old.parameter_versions)},
+               std::move(previous.label));
   versions.publish(&previous);
   mirror_back();
   return version;

@@ -231,9 +231,7 @@ BindingTable Update::Implementation::next_table(std::vector<const std::byte*> sl
 // In place of the version before.
 void Update::Implementation::publish(BindingTable table, std::string label) noexcept {
   Snapshot::State& next = model.versions.other();
-  const uint64_t number = table.version_number;
-  next.table = std::move(table);
-  model.versions.set_label(next, number, std::move(label));
+  model.versions.set(next, std::move(table), std::move(label));
   model.versions.publish(&next);
 }
 

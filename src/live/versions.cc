@@ -1,6 +1,7 @@
 #include "live/versions.h"
 
 #include <thread>
+#include <utility>
 
 namespace liveweight {
 namespace {
@@ -87,9 +88,9 @@ std::string Versions::label_of(uint64_t number) const {
   return {};
 }
 
-void Versions::set_label(Snapshot::State& state, uint64_t number, std::string label) {
+void Versions::set(Snapshot::State& state, BindingTable table, std::string label) noexcept {
   std::lock_guard lock(label_mutex_);
-  state.table.version_number = number;
+  state.table = std::move(table);
   state.label = std::move(label);
 }
 

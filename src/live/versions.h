@@ -42,7 +42,8 @@ class Versions {
   uint64_t next_number() const { return last_number_ + 1; }
   Version version_of(const Snapshot::State* state) const;
   std::string label_of(uint64_t number) const;
-  void set_label(Snapshot::State& state, uint64_t number, std::string label);
+  // Of a version that nobody reads yet. Beside this, labels of any version may be asked for.
+  void set(Snapshot::State& state, BindingTable table, std::string label) noexcept;
 
  private:
   Snapshot::State states_[2];

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <memory>
+#include <string>
 #include <thread>
 
 namespace liveweight {
@@ -31,6 +32,28 @@ TEST(Versions, LetThoseInWhoCameWhileTheGateWasShut) {
   EXPECT_FALSE(*entered);
   versions->open_gate();
   EXPECT_TRUE(wait_for(*entered)) << "nobody woke it";
+}
+
+TEST(Versions, TellTheCurrentLabelToThoseWhoAskBesideCommits) {
+  Versions versions;
+  constexpr uint64_t kCommits = 2000;
+  const auto commit = [&](uint64_t number) {
+    Snapshot::State& next = versions.other();
+    while (!versions.wait_for_readers(next, kLong)) continue;
+    versions.set(next, {number, {}, {}}, std::to_string(number));
+    versions.publish(&next);
+  };
+  commit(1);
+  std::thread reader([&] {
+    for (uint64_t number = 0; number < kCommits;) {
+      Snapshot::State* state = versions.enter();
+      number = state->table.version_number;
+      EXPECT_EQ(versions.label_of(number), std::to_string(number));
+      Versions::leave(*state);
+    }
+  });
+  for (uint64_t number = 2; number <= kCommits; ++number) commit(number);
+  reader.join();
 }
 
 }  // namespace
