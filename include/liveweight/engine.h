@@ -27,10 +27,10 @@ namespace liveweight {
 enum class Capture : uint8_t { kTable, kSlotAddresses };
 
 // What a linear layer multiplies its weights with. kFp32 is exact: weights are decoded to fp32. With
-// kInt8PerToken ("int8_per_token", what vLLM and compressed-tensors call dynamic per-token int8, W8A8)
-// symmetric int8 weights with one scale a row or a matrix are multiplied with activations that are quantized
-// to int8 first, a scale a token, and added up exactly in int32; all other weights as with kFp32. Faster, and
-// other numbers: docs/quantization.md.
+// kInt8PerToken ("int8_per_token", what vLLM and compressed-tensors call dynamic per-token int8: W8A8, W4A8)
+// symmetric int8 weights with one scale a row or a matrix, and symmetric int4 weights with one a group, are
+// multiplied with activations that are quantized to int8 first, a scale a token, and added up exactly in
+// int32; all other weights as with kFp32. Faster, and other numbers: docs/quantization.md.
 enum class Activations : uint8_t { kFp32, kInt8PerToken };
 std::string_view to_string(Activations activations);  // "fp32", "int8_per_token"
 Result<Activations> parse_activations(std::string_view name);

@@ -153,7 +153,7 @@ void bind_load(nb::class_<ModelHandle>& model) {
       "model allows, at most 2048).\n"
       "activations: of `generate`: \"fp32\", or \"int8_per_token\", which quantizes those of linear layers "
       "with "
-      "int8 weights\n"
+      "int8 or int4 weights\n"
       "while they run: faster, and other numbers.",
       nb::sig("def load(directory: str | os.PathLike, *, quant: str | None = None, quant_config: str | None "
               "= None, tp: tuple[int, int] = (1, 0), mode: str = 'flip', name_map: str | None = None, "

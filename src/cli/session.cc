@@ -8,7 +8,7 @@ namespace liveweight::cli {
 void ActivationsOption::add_to(CLI::App& app) {
   app.add_option(
       "--activations", name,
-      "fp32 (default, exact) or int8_per_token: of linear layers with int8 weights, quantized while "
+      "fp32 (default, exact) or int8_per_token: of linear layers with int8 or int4 weights, quantized while "
       "they run");
 }
 

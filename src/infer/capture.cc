@@ -220,9 +220,10 @@ Status check_activations(const Plan& plan, Activations activations) {
   }
   return fail(
       ErrorCode::kInvalidArgument,
-      fmt::format("activations: int8_per_token expects symmetric int8 weights with one scale a row or "
-                  "a matrix and at most {} columns, and the model has none",
-                  kMostIntegerCols),
+      fmt::format(
+          "activations: int8_per_token expects symmetric weights, int8 with one scale a row or a matrix "
+          "or int4 with one a group, of at most {} columns, and the model has none",
+          kMostIntegerCols),
       {"activations"});
 }
 

@@ -61,6 +61,7 @@ TEST_F(EngineTest, a_request_gives_the_same_bits_alone_and_among_others) {
                                                         {"int8_per_channel", Activations::kFp32},
                                                         {"int8_per_channel", Activations::kInt8PerToken},
                                                         {"int4_per_group", Activations::kFp32},
+                                                        {"int4_per_group", Activations::kInt8PerToken},
                                                         {"fp8_per_block", Activations::kFp32}}) {
     const auto model = load("stories260k-bf16", scheme);
     EngineOptions options;
@@ -98,22 +99,24 @@ TEST_F(EngineTest, an_engine_has_threads_of_its_own_and_a_reload_beside_it_start
 }
 
 TEST_F(EngineTest, int8_activations_change_logits_by_little) {
-  const auto model = load("stories260k-bf16", "int8_per_channel");
   const std::vector<int32_t> tokens = {1, 403, 407, 261, 378, 31, 270, 418};
-  const auto exact = all_logits(*engine_of(*model), tokens);
-  const auto integer = all_logits(*engine_of(*model, {.activations = Activations::kInt8PerToken}), tokens);
-  ASSERT_EQ(integer.size(), exact.size());
-  double difference = 0, magnitude = 0;
-  for (size_t i = 0; i < exact.size(); ++i) {
-    difference += std::pow(integer[i] - exact[i], 2);
-    magnitude += std::pow(exact[i], 2);
+  for (const char* scheme : {"int8_per_channel", "int4_per_group"}) {
+    const auto model = load("stories260k-bf16", scheme);
+    const auto exact = all_logits(*engine_of(*model), tokens);
+    const auto integer = all_logits(*engine_of(*model, {.activations = Activations::kInt8PerToken}), tokens);
+    ASSERT_EQ(integer.size(), exact.size());
+    double difference = 0, magnitude = 0;
+    for (size_t i = 0; i < exact.size(); ++i) {
+      difference += std::pow(integer[i] - exact[i], 2);
+      magnitude += std::pow(exact[i], 2);
+    }
+    EXPECT_GT(difference, 0);
+    EXPECT_LT(std::sqrt(difference / magnitude), 0.05) << scheme;
   }
-  EXPECT_GT(difference, 0);
-  EXPECT_LT(std::sqrt(difference / magnitude), 0.05);
 }
 
 TEST_F(EngineTest, int8_activations_are_refused_where_no_weight_takes_them) {
-  for (const char* scheme : {"none", "int4_per_group", "fp8_per_channel"}) {
+  for (const char* scheme : {"none", "int4_per_group@torchao-tinygemm", "fp8_per_channel"}) {
     const auto model = load("stories260k-bf16", scheme);
     const auto refused = Engine::create(*model, {.activations = Activations::kInt8PerToken});
     ASSERT_FALSE(refused) << scheme;

@@ -1,5 +1,5 @@
-// The inner loops of a product of int8 weights with int8 activations, compiled for each instruction set and
-// chosen at run time (VNNI where the processor has it).
+// The inner loops of a product of int8 weights, a scale a row, with int8 activations, compiled for each
+// instruction set and chosen at run time (VNNI where the processor has it).
 //
 // A token's activations x become codes and one scale, as vLLM's dynamic per-token int8 has it: with
 // a = max |x|, in fp32, scale = a / 127 and code = x * (127 / a), to the nearest integer, half to even. Where
@@ -23,8 +23,12 @@ struct IntegerRows {
   float* scales = nullptr;  // [tokens]
   int32_t* sums = nullptr;  // [tokens], of the codes
   int64_t stride = 0;       // integer_stride(cols)
+  // For weights with a scale a group (group_kernels.h).
+  int8_t* split = nullptr;        // [tokens, stride]: the codes of even columns, then those of odd ones
+  int32_t* group_sums = nullptr;  // [tokens, stride / kGroupStep], of the codes of each group
 };
 
+inline constexpr int64_t kGroupStep = 8;  // columns; groups are whole steps
 inline constexpr int kIntegerRows = 4;    // of a product's weights
 inline constexpr int kIntegerTokens = 6;  // of a product, at most
 

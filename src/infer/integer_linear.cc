@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "infer/group_kernels.h"
+
 namespace liveweight {
 namespace {
 
@@ -18,6 +20,8 @@ struct Product {
   int64_t cols() const { return weight.format->cols; }
   int64_t panel_bytes() const { return kIntegerRows * x.stride; }
 };
+
+static_assert(kGroupTokens == kIntegerTokens);
 
 // Calls body(token, tokens) for groups of nearly equal size: a last one of a single token would waste most of
 // what it loads.
@@ -83,6 +87,42 @@ void multiply_packed(const Product& product, int64_t begin, int64_t end, std::by
   });
 }
 
+void multiply_groups(const Product& product, int64_t begin, int64_t end, std::byte* panels) {
+  const int64_t cols = product.cols(), group = product.weight.format->scheme.size;
+  const auto panel_of = [&](int64_t row) {
+    return panels + (row - begin) / kGroupRows * group_panel_bytes(cols, group);
+  };
+  for (int64_t row = begin; row < end; row += kGroupRows) {
+    pack_group_panel(product.weight, row, panel_of(row));
+  }
+  for_token_groups(product.to.tokens, [&](int64_t token, int tokens) {
+    for (int64_t row = begin; row < end; row += kGroupRows) {
+      float products[kGroupTokens * kGroupRows];
+      multiply_group_panel(panel_of(row), cols, group, product.x, token, tokens, products);
+      for (int t = 0; t < tokens; ++t) {
+        float* values = products + t * kGroupRows;
+        for (int64_t r = 0; r < kGroupRows; ++r) values[r] *= product.x.scales[token + t];
+        store_products(product.to, token + t, row, std::min(kGroupRows, end - row), values);
+      }
+    }
+  });
+}
+
+void integer_linear_of_groups(const Product& product, Compute& compute) {
+  const KernelFormat& format = *product.weight.format;
+  const int64_t group = format.scheme.size, tokens = product.to.tokens;
+  compute.for_each(tokens, tokens * format.cols,
+                   [&](int, int64_t token) { split_token(format.cols, group, token, product.x); });
+  const int64_t panels =
+      std::max<int64_t>(1, kPackedBytes / std::max<int64_t>(1, group_panel_bytes(format.cols, group)));
+  const int64_t block = std::min(panels * kGroupRows, kMostRows);
+  compute.for_each((format.rows + block - 1) / block, format.rows * format.cols * tokens,
+                   [&](int worker, int64_t i) {
+                     multiply_groups(product, i * block, std::min((i + 1) * block, format.rows),
+                                     reinterpret_cast<std::byte*>(compute.scratch(worker)));
+                   });
+}
+
 int64_t rows_of_block(const Product& product, int64_t bytes) {
   return std::clamp<int64_t>(bytes / product.x.stride / kTileRows * kTileRows, kTileRows, kMostRows);
 }
@@ -93,17 +133,24 @@ void IntegerWorkspace::resize(int64_t tokens, int64_t widest_cols) {
   codes_.resize(static_cast<size_t>(tokens * integer_stride(widest_cols)));
   scales_.resize(static_cast<size_t>(tokens));
   sums_.resize(static_cast<size_t>(tokens));
+  split_.resize(codes_.size());
+  group_sums_.resize(codes_.size() / kGroupStep);
 }
 
 IntegerRows IntegerWorkspace::rows(int64_t cols) {
-  return {codes_.data(), scales_.data(), sums_.data(), integer_stride(cols)};
+  return {codes_.data(),        scales_.data(), sums_.data(),
+          integer_stride(cols), split_.data(),  group_sums_.data()};
 }
 
 bool takes_integers(const KernelFormat& format) {
-  const Granularity granularity = format.scheme.granularity;
-  return format.scheme.element == Element::kInt8 && format.zero_point.bytes == 0 &&
-         (granularity == Granularity::kRow || granularity == Granularity::kTensor) &&
-         format.cols <= kMostIntegerCols;
+  const Scheme& scheme = format.scheme;
+  if (format.zero_point.bytes != 0 || format.cols > kMostIntegerCols) return false;
+  if (scheme.granularity == Granularity::kGroup) {
+    const bool whole_groups = format.source_col % scheme.size == 0;
+    return scheme.element == Element::kInt4 && whole_groups && scheme.size % kGroupStep == 0 &&
+           format.cols % kGroupStep == 0;
+  }
+  return scheme.element == Element::kInt8 && scheme.granularity != Granularity::kBlock;
 }
 
 void integer_linear(const WeightView& weight, const LinearArguments& arguments, Compute& compute) {
@@ -113,6 +160,9 @@ void integer_linear(const WeightView& weight, const LinearArguments& arguments, 
   compute.for_each(arguments.tokens, arguments.tokens * cols, [&](int, int64_t token) {
     quantize_token(arguments.x + token * cols, cols, token, product.x);
   });
+  if (weight.format->scheme.granularity == Granularity::kGroup) {
+    return integer_linear_of_groups(product, compute);
+  }
   const bool few = arguments.tokens <= kFewTokens;
   const int64_t block = rows_of_block(product, few ? kStreamedBytes : kPackedBytes);
   const int64_t blocks = (rows + block - 1) / block;

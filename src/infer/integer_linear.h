@@ -1,6 +1,7 @@
-// y = x W^T with live int8 weights W and activations quantized to int8, a scale a token: exact int32 sums of
-// the codes' products, then y = (fp32(sum) * the row's scale) * the token's scale. A token's result is the
-// same to the bit on every instruction set, with any number of threads and beside any other tokens.
+// y = x W^T with live int8 or int4 weights W and activations quantized to int8, a scale a token: exact int32
+// sums of the codes' products, then y = (fp32(sum) * the row's scale) * the token's scale; with a scale a
+// group, what is before the token's is summed over the groups (group_kernels.h). A token's result is the same
+// to the bit on every instruction set, with any number of threads and beside any other tokens.
 #pragma once
 
 #include "infer/aligned.h"
@@ -20,10 +21,13 @@ class IntegerWorkspace {
   AlignedVector<int8_t> codes_;
   AlignedVector<float> scales_;
   AlignedVector<int32_t> sums_;
+  AlignedVector<int8_t> split_;
+  AlignedVector<int32_t> group_sums_;
 };
 
-// Whether weights of that format can be multiplied so: int8 codes, symmetric, one scale a row, and at most
-// kMostIntegerCols columns.
+// Whether weights of that format can be multiplied so: symmetric, at most kMostIntegerCols columns, and
+// either int8 with one scale a row or a matrix, or int4 with one a group, which the slot holds whole, where
+// groups and columns are multiples of kGroupStep.
 bool takes_integers(const KernelFormat& format);
 
 void integer_linear(const WeightView& weight, const LinearArguments& arguments, Compute& compute);

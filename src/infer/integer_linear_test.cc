@@ -43,7 +43,23 @@ Token quantized(const float* x, int64_t cols) {
   return token;
 }
 
-// By the codes as they lie in the slot.
+// Of a row with a token, before the token's scale: by the codes as they lie in the slot, span by span.
+float product_of(const WeightTile& row, const Token& token) {
+  float product = 0;
+  int64_t sum = 0;
+  for (int64_t col = 0; col < row.cols; ++col) {
+    const int code = std::to_integer<int>(row.data[0][row.code == Code::kI4 ? col / 2 : col]);
+    const int number =
+        row.code == Code::kI4 ? (col % 2 ? code >> 4 : code & 15) - 8 : static_cast<int8_t>(code);
+    sum += int64_t{number} * token.codes[col];
+    const int64_t span = row.span_of(col);
+    if (col + 1 < row.cols && row.span_of(col + 1) == span) continue;
+    product += static_cast<float>(sum) * scale_of(row, 0, span);
+    sum = 0;
+  }
+  return product;
+}
+
 std::vector<float> oracle(const WeightFixture& weight, const std::vector<float>& x, int64_t tokens) {
   const KernelFormat& format = weight.format();
   std::vector<float> y(static_cast<size_t>(tokens * format.rows));
@@ -51,10 +67,7 @@ std::vector<float> oracle(const WeightFixture& weight, const std::vector<float>&
     const Token token = quantized(x.data() + t * format.cols, format.cols);
     for (int64_t row = 0; row < format.rows; ++row) {
       const WeightTile tile = tile_of(weight.view(), row);
-      const auto* codes = reinterpret_cast<const int8_t*>(tile.data[0]);
-      int64_t sum = 0;
-      for (int64_t col = 0; col < format.cols; ++col) sum += int64_t{codes[col]} * token.codes[col];
-      y[t * format.rows + row] = static_cast<float>(sum) * scale_of(tile, 0, 0) * token.scale;
+      y[t * format.rows + row] = product_of(tile, token) * token.scale;
     }
   }
   return y;
@@ -130,18 +143,55 @@ TEST_P(IntegerLinearTest, what_is_not_finite_makes_its_token_nan_and_no_other) {
   }
 }
 
-LIVEWEIGHT_INSTANTIATE_TARGETS(IntegerLinearTest, kTargets);
-
-TEST(IntegerLinearThreads, do_not_change_a_bit) {
-  const WeightFixture weight("int8_per_channel", DType::kBF16, {1, {700}, 656});
-  for (const int64_t tokens : {1, 40}) {
-    const std::vector<float> x = random_floats(tokens * 656);
-    const std::vector<float> one = run(weight, x, tokens, 1);
-    for (const int threads : {2, 3, 7}) EXPECT_EQ(run(weight, x, tokens, threads), one);
+TEST_P(IntegerLinearTest, products_with_groups_are_the_oracles_to_the_bit_for_any_number_of_tokens) {
+  for (const char* scheme : {"int4_per_group", "int4_per_group:128", "int4_per_group@torchao-intx",
+                             "int4_per_group:64@compressed-tensors"}) {
+    for (const DType dtype : {DType::kBF16, DType::kF16, DType::kF32}) {
+      for (const WeightShape& shape :
+           {WeightShape{1, {1}, 128}, WeightShape{1, {17, 6}, 384}, WeightShape{1, {9}, 128, 256, 512},
+            WeightShape{1, {77}, 2432}, WeightShape{1, {16}, 8320}}) {
+        const WeightFixture weight(scheme, dtype, shape);
+        ASSERT_TRUE(takes_integers(weight.format()));
+        const std::vector<float> x = random_floats(13 * shape.cols);
+        for (const int64_t tokens : {1, 2, 3, 4, 5, 6, 7, 13}) {
+          ASSERT_THAT(run(weight, x, tokens), ElementsAreArray(oracle(weight, x, tokens)))
+              << scheme << ", " << shape.cols << " columns, " << tokens << " tokens";
+        }
+      }
+    }
   }
 }
 
-TEST(IntegerLinearFormats, are_symmetric_int8_with_one_scale_a_row) {
+TEST_P(IntegerLinearTest, each_experts_groups_are_its_own) {
+  const WeightFixture weight("int4_per_group", DType::kBF16, {3, {20}, 96});
+  const std::vector<float> x = random_floats(96);
+  for (int64_t matrix = 0; matrix < 3; ++matrix) {
+    Compute compute(1, linear_scratch_floats(96));
+    IntegerWorkspace integers;
+    integers.resize(1, 96);
+    std::vector<float> y(20);
+    linear(weight.view(matrix), {x.data(), 1, y.data(), 20, nullptr, false, &integers}, compute);
+    for (int64_t row = 0; row < 20; ++row) {
+      const Token token = quantized(x.data(), 96);
+      EXPECT_EQ(y[row], product_of(tile_of(weight.view(matrix), row), token) * token.scale);
+    }
+  }
+}
+
+LIVEWEIGHT_INSTANTIATE_TARGETS(IntegerLinearTest, kTargets);
+
+TEST(IntegerLinearThreads, do_not_change_a_bit) {
+  for (const char* scheme : {"int8_per_channel", "int4_per_group"}) {
+    const WeightFixture weight(scheme, DType::kBF16, {1, {700}, 640});
+    for (const int64_t tokens : {1, 40}) {
+      const std::vector<float> x = random_floats(tokens * 640);
+      const std::vector<float> one = run(weight, x, tokens, 1);
+      for (const int threads : {2, 3, 7}) EXPECT_EQ(run(weight, x, tokens, threads), one);
+    }
+  }
+}
+
+TEST(IntegerLinearFormats, are_symmetric_int8_with_one_scale_a_row_and_int4_with_one_a_group) {
   const auto takes = [](const char* scheme, int64_t cols) {
     return takes_integers(WeightFixture(scheme, DType::kBF16, {1, {2}, cols}).format());
   };
@@ -149,13 +199,16 @@ TEST(IntegerLinearFormats, are_symmetric_int8_with_one_scale_a_row) {
   EXPECT_TRUE(takes("int8_per_tensor", 64));
   EXPECT_TRUE(takes("int8_per_channel", kMostIntegerCols));
   EXPECT_FALSE(takes("int8_per_channel", kMostIntegerCols + 1));
-  for (const char* other : {"none", "int4_per_group", "fp8_per_channel", "fp8_per_tensor", "fp8_per_block"}) {
+  EXPECT_TRUE(takes("int4_per_group", 64));
+  for (const char* other :
+       {"none", "int4_per_group@compressed-tensors-asymmetric", "int4_per_group@torchao-tinygemm",
+        "fp8_per_channel", "fp8_per_tensor", "fp8_per_block"}) {
     EXPECT_FALSE(takes(other, 64)) << other;
   }
 }
 
 TEST(IntegerLinearFormats, other_weights_keep_their_exact_products) {
-  for (const char* scheme : {"none", "int4_per_group", "fp8_per_channel"}) {
+  for (const char* scheme : {"none", "int4_per_group@torchao-tinygemm", "fp8_per_channel"}) {
     const WeightFixture weight(scheme, DType::kBF16, {1, {20}, 96});
     const std::vector<float> x = random_floats(288);
     Compute compute(1, linear_scratch_floats(96));
