@@ -31,7 +31,7 @@ bool near_maximum(const TensorView& tensor, uint32_t position, int64_t group) {
 TensorDelta draw(std::mt19937_64& random, const Mirror& mirror, const CheckpointTensor& tensor, double share,
                  int64_t steady_group) {
   ChangedCells cells;
-  const TensorView now = mirror.find(tensor.name);
+  const TensorView now = mirror.find(std::string(tensor.name));
   const auto cell = static_cast<size_t>(cell_bytes(now.dtype));
   cells.positions = draw_positions(random, element_count(now.shape), share);
   if (steady_group > 0 && is_high_precision(now.dtype)) {
@@ -43,7 +43,7 @@ TensorDelta draw(std::mt19937_64& random, const Mirror& mirror, const Checkpoint
     std::memcpy(&cells.values[i * cell], now.data + cells.positions[i] * cell, cell);
     cells.values[i * cell] ^= std::byte{1};
   }
-  return make_delta(tensor.name, now.dtype, now.shape, std::move(cells));
+  return make_delta(std::string(tensor.name), now.dtype, now.shape, std::move(cells));
 }
 
 // The same positions, spread over a buffer of the live size.

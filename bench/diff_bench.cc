@@ -25,7 +25,7 @@ std::vector<Pair> pair_up(const Checkpoint& checkpoint, const Buffer& memory) {
   for (const CheckpointTensor& tensor : checkpoint.tensors()) {
     const TensorView& old = tensor.view;
     copy_memory(next, old.data, old.bytes);
-    pairs.push_back({tensor.name, old, {old.dtype, old.shape, next, old.bytes}, next});
+    pairs.push_back({std::string(tensor.name), old, {old.dtype, old.shape, next, old.bytes}, next});
     next += old.bytes;
   }
   return pairs;

@@ -24,7 +24,7 @@ Status check_dtypes(const Checkpoint& checkpoint) {
     return fail(ErrorCode::kUnsupported,
                 fmt::format("{}: tensor {}: a soak needs BF16, F16 or F32 to change, got {}",
                             checkpoint.directory().string(), tensor.name, to_string(tensor.view.dtype)),
-                {tensor.name});
+                {std::string(tensor.name)});
   }
   return {};
 }

@@ -29,7 +29,7 @@ void check(std::string_view index) {
   if (!checkpoint) return require_refusal(checkpoint.error());
   std::set<std::string> names;
   for (const CheckpointTensor& tensor : checkpoint->tensors()) {
-    require(names.insert(tensor.name).second, "each tensor comes once");
+    require(names.insert(std::string(tensor.name)).second, "each tensor comes once");
     require(index.find(tensor.file.substr(0, 1)) != std::string_view::npos,
             "each shard is named by the index");
   }

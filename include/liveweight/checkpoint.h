@@ -6,13 +6,11 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <functional>
 #include <map>
 #include <memory>
 #include <span>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -21,9 +19,10 @@
 
 namespace liveweight {
 
-// A tensor of a safetensors header: `begin` and `end` are bytes of the data section.
+// A tensor of a safetensors header: `begin` and `end` are bytes of the data section. The name is the
+// header's.
 struct SafetensorsEntry {
-  std::string name;
+  std::string_view name;
   DType dtype = DType::kBF16;
   Shape shape;
   uint64_t begin = 0;
@@ -33,7 +32,8 @@ struct SafetensorsEntry {
 struct SafetensorsHeader {
   std::vector<SafetensorsEntry> tensors;  // by their place in the data
   std::map<std::string, std::string> metadata;
-  uint64_t data_begin = 0;  // in the file
+  uint64_t data_begin = 0;              // in the file
+  std::shared_ptr<const char[]> names;  // all of them, one after the other
 };
 
 // Reads the header of a file of `file_bytes` bytes, of which `head` are the first: at least 8 and the whole
@@ -74,46 +74,38 @@ class SafetensorsFile {
   Identity identity_;
 };
 
-// A tensor of a directory, and the name of the file that holds it.
+// A tensor of a directory, and the name of the file that holds it. Names live as long as what gave it.
 struct CheckpointTensor {
-  std::string name;
+  std::string_view name;
   TensorView view;
-  std::string file;
+  std::string_view file;
 };
 
 // A Hugging Face directory: `model.safetensors.index.json` and its shards, else `model.safetensors`, else
-// every
-// `*.safetensors` there. Copies share the mapping. Immutable.
+// every `*.safetensors` there. Copies share the mapping. Immutable.
 class Checkpoint {
  public:
+  Checkpoint();  // of no files
   static Result<Checkpoint> open(const std::filesystem::path& directory);
   // One safetensors file alone.
   static Result<Checkpoint> open_file(const std::filesystem::path& file);
 
   const std::filesystem::path& directory() const { return directory_; }
-  const std::vector<CheckpointTensor>& tensors() const { return *tensors_; }
-  const CheckpointTensor* find(const std::string& name) const;
+  const std::vector<CheckpointTensor>& tensors() const;  // by file, and by their place in it
+  const CheckpointTensor* find(std::string_view name) const;
   // Of the first file; of the file of that name; the strings and integers of the index's `metadata`.
   const std::map<std::string, std::string>& metadata() const;
-  const std::map<std::string, std::string>& metadata_of(const std::string& file) const;
-  const std::map<std::string, std::string>& index_metadata() const { return index_metadata_; }
+  const std::map<std::string, std::string>& metadata_of(std::string_view file) const;
+  const std::map<std::string, std::string>& index_metadata() const;
   std::vector<std::string> file_names() const;
   Status check_unchanged() const;
 
  private:
-  // Whether a tensor of the file at that place among those that are added is taken; null: all are.
-  using Takes = std::function<bool(std::string_view tensor, size_t place)>;
-  Status add_files(const std::vector<std::string>& names, const Takes& takes);
-  Status add_file(std::shared_ptr<const SafetensorsFile> file, size_t place, const Takes& takes);
-  Status add_indexed(const std::string& index_text);
+  struct Contents;
+  Checkpoint(std::filesystem::path directory, std::shared_ptr<const Contents> contents);
 
   std::filesystem::path directory_;
-  std::map<std::string, std::string> index_metadata_;
-  std::vector<std::shared_ptr<const SafetensorsFile>> files_;
-  std::shared_ptr<std::vector<CheckpointTensor>> tensors_ = std::make_shared<std::vector<CheckpointTensor>>();
-  // Names are those of the files' headers.
-  std::shared_ptr<std::unordered_map<std::string_view, size_t>> by_name_ =
-      std::make_shared<std::unordered_map<std::string_view, size_t>>();
+  std::shared_ptr<const Contents> contents_;
 };
 
 // A small text file of a checkpoint (config.json, tokenizer.json): at most 256 MiB, regular files only. kIo

@@ -89,7 +89,7 @@ class DeltaDirectory {
  private:
   Status read_metadata(const std::map<std::string, std::string>& metadata);
   Status collect_names();
-  const std::string* checksum_of(const std::string& name, const std::string& file) const;
+  const std::string* checksum_of(const std::string& name, std::string_view file) const;
 
   std::filesystem::path path_;
   Checkpoint files_;
@@ -117,7 +117,7 @@ class DeltaWriter {
 
   // Compares and adds; returns how many cells changed. A tensor without changes is left out; kDuplicateTensor
   // where it was added before.
-  Result<uint64_t> add(const std::string& name, const TensorView& old, const TensorView& updated);
+  Result<uint64_t> add(std::string_view name, const TensorView& old, const TensorView& updated);
   Result<uint64_t> finish();  // returns the bytes of the directory's files
 
  private:

@@ -153,6 +153,8 @@ class NameMap {
   // JSON: [["regular expression", "replacement"], ...].
   static Result<NameMap> parse(std::string_view json);
   Result<std::string> canonical(std::string_view name) const;
+  // The same without a copy where nothing changes; else `storage` holds it.
+  Result<std::string_view> canonical(std::string_view name, std::string& storage) const;
 
  private:
   struct Rules;

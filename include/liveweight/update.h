@@ -13,12 +13,15 @@
 #include <string_view>
 #include <vector>
 
+#include "liveweight/checkpoint.h"
 #include "liveweight/delta.h"
 #include "liveweight/error.h"
 #include "liveweight/tensor.h"
 #include "liveweight/version.h"
 
 namespace liveweight {
+
+class NameMap;  // model.h
 
 struct UpdateOptions {
   // Checkpoint tensors, or modules ("model.layers.3", which means all below it), that the update will bring;
@@ -79,6 +82,9 @@ class Update {
   // The same for data that stays where it is until commit or abort (a mapped file): nothing is copied, and
   // the work is shared out among all threads by `stage`.
   Status borrow(std::string_view name, const TensorView& tensor);
+  // All tensors of a checkpoint but those that no runtime loads, by their canonical names; all threads look
+  // them up. The error is that of the first in their order.
+  Status borrow(const Checkpoint& checkpoint, const NameMap& names);
 
   // Takes the elements of a tensor that change from the current version on; the others keep their values. For
   // weights that are quantized here, or not at all. Only changed elements are quantized, and units whose

@@ -61,10 +61,11 @@ Source make_source(DType dtype, Shape shape, const Strides& strides, const void*
   return source;
 }
 
-Shape shape_from(nb::handle sequence) {
-  Shape shape;
-  for (nb::handle size : sequence) shape.push_back(nb::cast<int64_t>(size));
-  return shape;
+template <typename List>
+List list_from(nb::handle sequence) {
+  List list;
+  for (nb::handle size : sequence) list.push_back(nb::cast<int64_t>(size));
+  return list;
 }
 
 // What is known of Python's types and dtypes, which are few: each is looked at once, and held from then on.
@@ -112,13 +113,13 @@ Source read_torch(const std::string& name, nb::handle tensor) {
     keep = tensor.attr("detach")().attr("cpu")();
   }
   const DType dtype = dtype_of(name, keep.attr("dtype"));
-  Shape shape = shape_from(keep.attr("shape"));
+  auto shape = list_from<Shape>(keep.attr("shape"));
   const auto address = nb::cast<uintptr_t>(keep.attr("data_ptr")());
   if (address == 0 && element_count(shape) > 0)
     refuse(ErrorCode::kInvalidArgument, name,
            "expected a tensor with data, got one without (a fake tensor?)");
   const bool contiguous = nb::cast<bool>(keep.attr("is_contiguous")());
-  Strides strides = contiguous ? row_major(shape, dtype) : shape_from(keep.attr("stride")());
+  Strides strides = contiguous ? row_major(shape, dtype) : list_from<Strides>(keep.attr("stride")());
   if (!contiguous) {
     for (int64_t& stride : strides) stride *= bits_of(dtype) / 8;
   }
@@ -145,7 +146,8 @@ Source read_numpy(const std::string& name, nb::handle array) {
   if (!facts) throw nb::python_error();
   if (facts->version != 2 || !(facts->flags & kNativeByteOrder))
     refuse(ErrorCode::kWrongDtype, name, "expected elements in this machine's byte order");
-  const Shape shape(facts->shape, facts->shape + facts->dimensions);
+  Shape shape;
+  for (int i = 0; i < facts->dimensions; ++i) shape.push_back(facts->shape[i]);
   const bool contiguous = (facts->flags & kContiguous) != 0;
   const Strides strides =
       contiguous ? row_major(shape, dtype) : Strides(facts->strides, facts->strides + facts->dimensions);

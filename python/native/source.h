@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "liveweight/tensor.h"
+#include "shape.h"
 
 namespace liveweight::python {
 

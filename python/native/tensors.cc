@@ -35,9 +35,9 @@ Array part_of(const Part& part, const PlannedParameter& parameter, const std::by
   const int64_t element_bytes = bits_of(part.dtype) / 8;
   Shape shape = parameter.shape;
   if (shape.size() > 1 || parameter.format->scheme.quantizes()) {
-    shape = {part.rows, part.row_bytes / element_bytes};
-    if (parameter.format->matrices > 1 || parameter.shape.size() == 3)
-      shape.insert(shape.begin(), parameter.format->matrices);
+    const int64_t cols = part.row_bytes / element_bytes;
+    const bool stacked = parameter.format->matrices > 1 || parameter.shape.size() == 3;
+    shape = stacked ? Shape{parameter.format->matrices, part.rows, cols} : Shape{part.rows, cols};
   }
   return {{part.dtype, std::move(shape), slot + part.offset, part.bytes}, std::move(pin), true};
 }

@@ -3,10 +3,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstdint>
 #include <optional>
 #include <regex>
 #include <set>
 
+#include "base/name_table.h"
 #include "base/threads.h"
 #include "checkpoint/shard_index.h"
 
@@ -64,112 +66,163 @@ Result<std::vector<std::string>> shards_in(const std::filesystem::path& director
 
 }  // namespace
 
+struct Checkpoint::Contents {
+  std::vector<std::shared_ptr<const SafetensorsFile>> files;
+  std::vector<CheckpointTensor> tensors;
+  NameTable by_name;
+  std::map<std::string, std::string> index_metadata;
+
+  Status read(const std::filesystem::path& directory);
+  Status add_indexed(const std::filesystem::path& directory);
+  Status add_all(const std::filesystem::path& directory, const std::vector<std::string>& names);
+  Status open_files(const std::filesystem::path& directory, const std::vector<std::string>& names);
+  auto name_of() const {
+    return [this](uint32_t tensor) { return tensors[tensor].name; };
+  }
+};
+
+namespace {
+
+std::string_view name_of_file(const SafetensorsFile& file) {
+  const std::string_view path = file.path();
+  return path.substr(path.rfind('/') + 1);
+}
+
+}  // namespace
+
+Checkpoint::Checkpoint() : Checkpoint({}, std::make_shared<Contents>()) {}
+
+Checkpoint::Checkpoint(std::filesystem::path directory, std::shared_ptr<const Contents> contents)
+    : directory_(std::move(directory)), contents_(std::move(contents)) {}
+
 Result<Checkpoint> Checkpoint::open(const std::filesystem::path& directory) {
-  Checkpoint checkpoint;
-  checkpoint.directory_ = directory;
   std::error_code error;
   if (!std::filesystem::is_directory(directory, error)) {
     return fail(ErrorCode::kIo, fmt::format("{}: expected a directory", directory.string()),
                 {directory.string()});
   }
-  if (std::filesystem::exists(directory / kIndexName, error)) {
-    LW_ASSIGN(const std::string text, read_text_file(directory / kIndexName));
-    LW_TRY(checkpoint.add_indexed(text));
-    return checkpoint;
-  }
-  if (std::filesystem::exists(directory / kSingleName, error)) {
-    LW_TRY(checkpoint.add_files({kSingleName}, nullptr));
-    return checkpoint;
-  }
-  LW_ASSIGN(const std::vector<std::string> names, shards_in(directory));
-  LW_TRY(check_numbered(directory, names));
-  LW_TRY(checkpoint.add_files(names, nullptr));
-  return checkpoint;
+  const auto contents = std::make_shared<Contents>();
+  LW_TRY(contents->read(directory));
+  return Checkpoint(directory, contents);
 }
 
 Result<Checkpoint> Checkpoint::open_file(const std::filesystem::path& file) {
-  Checkpoint checkpoint;
-  checkpoint.directory_ = file.parent_path();
-  LW_TRY(checkpoint.add_files({file.filename().string()}, nullptr));
-  return checkpoint;
+  const auto contents = std::make_shared<Contents>();
+  LW_TRY(contents->add_all(file.parent_path(), {file.filename().string()}));
+  return Checkpoint(file.parent_path(), contents);
 }
 
-Status Checkpoint::add_indexed(const std::string& index_text) {
-  const std::filesystem::path path = directory_ / kIndexName;
-  LW_ASSIGN(ShardIndex index, ShardIndex::parse(path, index_text));
-  for (const std::string& shard : index.shards()) {
-    std::error_code error;
-    if (std::filesystem::exists(directory_ / shard, error)) continue;
-    return bad(path, fmt::format("shard {} is missing", shard), {shard});
-  }
-  LW_TRY(add_files(index.shards(),
-                   [&](std::string_view tensor, size_t shard) { return index.puts(tensor, shard); }));
-  index_metadata_ = index.take_metadata();
-  if (tensors_->size() == index.tensors()) return {};
-  const auto [tensor, shard] =
-      index.first_without([&](std::string_view name) { return by_name_->contains(name); });
-  return bad(path, fmt::format("tensor {} is not in {}, where weight_map puts it", tensor, shard),
-             {tensor, shard});
+Status Checkpoint::Contents::read(const std::filesystem::path& directory) {
+  std::error_code error;
+  if (std::filesystem::exists(directory / kIndexName, error)) return add_indexed(directory);
+  if (std::filesystem::exists(directory / kSingleName, error)) return add_all(directory, {kSingleName});
+  LW_ASSIGN(const std::vector<std::string> shards, shards_in(directory));
+  LW_TRY(check_numbered(directory, shards));
+  return add_all(directory, shards);
 }
 
 // Headers are parsed by all threads.
-Status Checkpoint::add_files(const std::vector<std::string>& names, const Takes& takes) {
+Status Checkpoint::Contents::open_files(const std::filesystem::path& directory,
+                                        const std::vector<std::string>& names) {
   std::vector<std::optional<Result<std::shared_ptr<const SafetensorsFile>>>> opened(names.size());
   ThreadPool::shared().parallel_for(static_cast<int64_t>(names.size()), [&](int64_t i) {
-    opened[i] = SafetensorsFile::open(directory_ / names[i]);
+    opened[i] = SafetensorsFile::open(directory / names[i]);
   });
-  size_t tensors = 0;
+  size_t count = 0;
   for (auto& file : opened) {
     if (!*file) return tl::unexpected(std::move(*file).error());
-    tensors += (**file)->header().tensors.size();
+    files.push_back(std::move(**file));
+    count += files.back()->header().tensors.size();
   }
-  tensors_->reserve(tensors);
-  by_name_->reserve(tensors);
-  for (size_t i = 0; i < names.size(); ++i) LW_TRY(add_file(**opened[i], i, takes));
+  tensors.reserve(count);
+  return {};
+}
+
+Status Checkpoint::Contents::add_all(const std::filesystem::path& directory,
+                                     const std::vector<std::string>& names) {
+  LW_TRY(open_files(directory, names));
+  by_name.reserve(tensors.capacity(), name_of());
+  for (const auto& file : files) {
+    for (const SafetensorsEntry& entry : file->header().tensors) {
+      if (by_name.add(entry.name, static_cast<uint32_t>(tensors.size()), name_of())) {
+        return bad(file->path(), fmt::format("tensor {} is in another file of the directory too", entry.name),
+                   {std::string(entry.name)});
+      }
+      tensors.push_back({entry.name, file->view(entry), name_of_file(*file)});
+    }
+  }
   return {};
 }
 
 // Of an indexed shard only the tensors that the index puts there are taken, as Hugging Face does.
-Status Checkpoint::add_file(std::shared_ptr<const SafetensorsFile> file, size_t place, const Takes& takes) {
-  const std::string_view path = file->path();
-  const std::string_view name = path.substr(path.rfind('/') + 1);
-  for (const SafetensorsEntry& entry : file->header().tensors) {
-    if (takes && !takes(entry.name, place)) continue;
-    if (!by_name_->emplace(entry.name, tensors_->size()).second) {
-      return bad(path, fmt::format("tensor {} is in another file of the directory too", entry.name),
-                 {entry.name});
-    }
-    tensors_->push_back({entry.name, file->view(entry), std::string(name)});
+Status Checkpoint::Contents::add_indexed(const std::filesystem::path& directory) {
+  const std::filesystem::path path = directory / kIndexName;
+  LW_ASSIGN(const std::string text, read_text_file(path));
+  LW_ASSIGN(ShardIndex index, ShardIndex::parse(path, text));
+  for (const std::string& shard : index.shards()) {
+    std::error_code error;
+    if (std::filesystem::exists(directory / shard, error)) continue;
+    return bad(path, fmt::format("shard {} is missing", shard), {shard});
   }
-  files_.push_back(std::move(file));
+  LW_TRY(open_files(directory, index.shards()));
+  constexpr uint32_t kNone = UINT32_MAX;
+  std::vector<uint32_t> tensor_of(index.entries().size(), kNone);
+  std::optional<uint32_t> found;
+  for (size_t shard = 0; shard < files.size(); ++shard) {
+    for (const SafetensorsEntry& entry : files[shard]->header().tensors) {
+      const auto place = index.find(entry.name, shard, found);
+      if (!place) continue;
+      found = place;
+      tensor_of[*place] = static_cast<uint32_t>(tensors.size());
+      tensors.push_back({entry.name, files[shard]->view(entry), name_of_file(*files[shard])});
+    }
+  }
+  const auto missing = std::find(tensor_of.begin(), tensor_of.end(), kNone);
+  if (missing != tensor_of.end()) {
+    const ShardIndex::Entry& entry = index.entries()[missing - tensor_of.begin()];
+    const std::string tensor(entry.tensor), &shard = index.shards()[entry.shard];
+    return bad(path, fmt::format("tensor {} is not in {}, where weight_map puts it", tensor, shard),
+               {tensor, shard});
+  }
+  by_name = index.take_names();
+  by_name.renumber([&](uint32_t entry) { return tensor_of[entry]; });
+  index_metadata = index.take_metadata();
   return {};
 }
 
-const CheckpointTensor* Checkpoint::find(const std::string& name) const {
-  const auto found = by_name_->find(name);
-  return found == by_name_->end() ? nullptr : &(*tensors_)[found->second];
+const std::vector<CheckpointTensor>& Checkpoint::tensors() const {
+  return contents_->tensors;
+}
+
+const CheckpointTensor* Checkpoint::find(std::string_view name) const {
+  const auto found = contents_->by_name.find(name, contents_->name_of());
+  return found ? &contents_->tensors[*found] : nullptr;
 }
 
 const std::map<std::string, std::string>& Checkpoint::metadata() const {
   static const std::map<std::string, std::string> kNone;
-  return files_.empty() ? kNone : files_[0]->header().metadata;
+  return contents_->files.empty() ? kNone : contents_->files[0]->header().metadata;
 }
 
-const std::map<std::string, std::string>& Checkpoint::metadata_of(const std::string& file) const {
-  for (const auto& candidate : files_) {
-    if (std::filesystem::path(candidate->path()).filename() == file) return candidate->header().metadata;
+const std::map<std::string, std::string>& Checkpoint::metadata_of(std::string_view file) const {
+  for (const auto& candidate : contents_->files) {
+    if (name_of_file(*candidate) == file) return candidate->header().metadata;
   }
   return metadata();
 }
 
+const std::map<std::string, std::string>& Checkpoint::index_metadata() const {
+  return contents_->index_metadata;
+}
+
 std::vector<std::string> Checkpoint::file_names() const {
   std::vector<std::string> names;
-  for (const auto& file : files_) names.push_back(std::filesystem::path(file->path()).filename().string());
+  for (const auto& file : contents_->files) names.emplace_back(name_of_file(*file));
   return names;
 }
 
 Status Checkpoint::check_unchanged() const {
-  for (const auto& file : files_) LW_TRY(file->check_unchanged());
+  for (const auto& file : contents_->files) LW_TRY(file->check_unchanged());
   return {};
 }
 

@@ -84,6 +84,28 @@ TEST_F(CheckpointTest, ATensorThatAnIndexNamesTwiceIsRefused) {
   expect_refused("a is there twice");
 }
 
+TEST_F(CheckpointTest, ATensorThatAnIndexPutsInTwoShardsIsRefused) {
+  shard("1.safetensors", {"a"});
+  shard("2.safetensors", {"a"});
+  index(R"({"weight_map":{"a":"1.safetensors","a":"2.safetensors"}})");
+  expect_refused("a is there twice");
+}
+
+TEST_F(CheckpointTest, AnIndexMayNameTensorsInAnyOrder) {
+  shard("1.safetensors", {"a", "b", "c"});
+  shard("2.safetensors", {"d", "not promised", "e"});
+  index(R"({"weight_map":{"e":"2.safetensors","b":"1.safetensors","d":"2.safetensors","a":"1.safetensors",
+                         "c":"1.safetensors"}})");
+  const auto checkpoint = Checkpoint::open(directory_);
+  ASSERT_TRUE(checkpoint) << checkpoint.error().message;
+  std::vector<std::string_view> names;
+  for (const CheckpointTensor& tensor : checkpoint->tensors()) {
+    names.push_back(tensor.name);
+    EXPECT_EQ(checkpoint->find(tensor.name), &tensor);
+  }
+  EXPECT_EQ(names, (std::vector<std::string_view>{"a", "b", "c", "d", "e"}));
+}
+
 TEST_F(CheckpointTest, OfATensorInTwoShardsTheIndexsIsTaken) {
   shard("1.safetensors", {"a", "b"});
   shard("2.safetensors", {"a"});

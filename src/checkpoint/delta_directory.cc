@@ -136,7 +136,7 @@ Status DeltaDirectory::read_metadata(const std::map<std::string, std::string>& m
 
 Status DeltaDirectory::collect_names() {
   for (const CheckpointTensor& tensor : files_.tensors()) {
-    std::string name = tensor.name;
+    std::string name(tensor.name);
     if (encoding_ == DeltaEncoding::kIndices) {
       const bool indices = name.ends_with(kIndicesEnd);
       if (!is_pair_half(name)) {
@@ -162,7 +162,7 @@ Status DeltaDirectory::collect_names() {
   return {};
 }
 
-const std::string* DeltaDirectory::checksum_of(const std::string& name, const std::string& file) const {
+const std::string* DeltaDirectory::checksum_of(const std::string& name, std::string_view file) const {
   const auto& metadata = files_.metadata_of(file);
   const auto found = metadata.find(name);
   return found == metadata.end() ? nullptr : &found->second;

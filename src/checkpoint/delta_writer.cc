@@ -104,7 +104,8 @@ Result<DeltaWriter> DeltaWriter::create(const std::filesystem::path& directory, 
   return writer;
 }
 
-Result<uint64_t> DeltaWriter::add(const std::string& name, const TensorView& old, const TensorView& updated) {
+Result<uint64_t> DeltaWriter::add(std::string_view tensor, const TensorView& old, const TensorView& updated) {
+  const std::string name(tensor);
   if (!state_->seen.insert(name).second)
     return fail(ErrorCode::kDuplicateTensor, fmt::format("tensor {}: it was added already", name), {name});
   LW_ASSIGN(const TensorDelta delta, compare_tensors(name, old, updated));

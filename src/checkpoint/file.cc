@@ -88,7 +88,10 @@ Result<std::string> read_text_file(const std::filesystem::path& path) {
                 fmt::format("{}: {} bytes, over the limit of {}", path.string(), status.st_size, kLargest),
                 {path.string()});
   }
-  std::string text(static_cast<size_t>(status.st_size), '\0');
+  constexpr size_t kRoomForParsers = 64;  // which read whole vectors
+  std::string text;
+  text.reserve(static_cast<size_t>(status.st_size) + kRoomForParsers);
+  text.resize(static_cast<size_t>(status.st_size));
   LW_ASSIGN(const size_t got, read_file(descriptor, path, std::as_writable_bytes(std::span(text))));
   text.resize(got);
   return text;

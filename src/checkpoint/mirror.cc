@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <optional>
 #include <set>
 
@@ -251,7 +252,8 @@ bool Mirror::unsettled() const {
 std::vector<CheckpointTensor> Mirror::tensors() const {
   std::vector<CheckpointTensor> all;
   if (empty()) return all;
-  for (const std::string& name : state_->content->sorted_names()) all.push_back({name, find(name), ""});
+  for (const auto& [name, tensor] : state_->content->tensors) all.push_back({name, tensor.view(), ""});
+  std::sort(all.begin(), all.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
   return all;
 }
 

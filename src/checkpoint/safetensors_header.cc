@@ -4,8 +4,9 @@
 #include <algorithm>
 #include <cstring>
 #include <limits>
-#include <unordered_set>
+#include <utility>
 
+#include "base/name_table.h"
 #include "liveweight/checkpoint.h"
 
 namespace liveweight {
@@ -30,13 +31,20 @@ class HeaderParser {
     }
     simdjson::dom::object object;
     if (root.get(object)) return bad("the header is not a JSON object");
-    std::unordered_set<std::string_view> names;
-    names.reserve(object.size());
+    std::shared_ptr<char[]> names(new char[json.size()]);
+    next_name_ = names.get();
+    header_.names = std::move(names);
     header_.tensors.reserve(object.size());
+    bool has_metadata = false;
     for (const auto& field : object) {
-      if (!names.insert(field.key).second) return bad(fmt::format("tensor {} is there twice", field.key));
-      LW_TRY(field.key == "__metadata__" ? add_metadata(field.value) : add_tensor(field.key, field.value));
+      if (field.key != "__metadata__") {
+        LW_TRY(add_tensor(field.key, field.value));
+        continue;
+      }
+      if (std::exchange(has_metadata, true)) return bad("__metadata__ is there twice");
+      LW_TRY(add_metadata(field.value));
     }
+    LW_TRY(check_names());
     LW_TRY(check_offsets());
     return std::move(header_);
   }
@@ -65,7 +73,7 @@ class HeaderParser {
     simdjson::dom::object object;
     if (value.get(object)) return bad(fmt::format("tensor {}: expected an object", name), name);
     SafetensorsEntry entry;
-    entry.name = name;
+    entry.name = kept(name);
     bool has_dtype = false, has_shape = false, has_offsets = false;
     for (const auto& field : object) {
       bool& seen = field.key == "dtype" ? has_dtype : field.key == "shape" ? has_shape : has_offsets;
@@ -84,6 +92,13 @@ class HeaderParser {
     LW_TRY(check_size(entry));
     header_.tensors.push_back(std::move(entry));
     return {};
+  }
+
+  // A copy, which lives as long as the header. Names are never longer than the JSON that they are in.
+  std::string_view kept(std::string_view name) {
+    const char* begin = next_name_;
+    next_name_ = std::copy(name.begin(), name.end(), next_name_);
+    return {begin, name.size()};
   }
 
   Status read_dtype(const element& value, SafetensorsEntry& entry) const {
@@ -151,6 +166,16 @@ class HeaderParser {
                entry.name);
   }
 
+  Status check_names() const {
+    const auto name_of = [&](uint32_t entry) { return header_.tensors[entry].name; };
+    NameTable names;
+    names.reserve(header_.tensors.size(), name_of);
+    for (uint32_t i = 0; i < header_.tensors.size(); ++i) {
+      if (names.add(name_of(i), i, name_of)) return bad(fmt::format("tensor {} is there twice", name_of(i)));
+    }
+    return {};
+  }
+
   // Contiguous from 0, with neither hole nor overlap, to the end of the file.
   Status check_offsets() {
     const auto before = [](const auto& a, const auto& b) {
@@ -177,6 +202,7 @@ class HeaderParser {
   const std::string& file_;
   const uint64_t data_bytes_;
   SafetensorsHeader header_;
+  char* next_name_ = nullptr;
 };
 
 }  // namespace

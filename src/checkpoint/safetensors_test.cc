@@ -5,6 +5,7 @@
 
 #include <cstring>
 #include <fstream>
+#include <optional>
 
 #include "liveweight/checkpoint.h"
 
@@ -47,6 +48,7 @@ const Malformed kMalformed[] = {
     {"duplicate names",
      "{" + tensor("a", "U8", "[1]", "[0,1]") + "," + tensor("a", "U8", "[1]", "[1,2]") + "}", 2,
      "a is there twice"},
+    {"metadata twice", R"({"__metadata__":{},"__metadata__":{}})", 0, "__metadata__ is there twice"},
     {"metadata of numbers", R"({"__metadata__":{"k":1}})", 0, "__metadata__.k"},
     {"metadata a list", R"({"__metadata__":[]})", 0, "__metadata__"},
     {"duplicate metadata", R"({"__metadata__":{"k":"1","k":"2"}})", 0, "__metadata__.k"},
@@ -142,6 +144,20 @@ TEST(SafetensorsHeaderTest, EveryOddButLegalHeaderIsRead) {
     const auto parsed = parse(header, data);
     EXPECT_TRUE(parsed) << header << ": " << parsed.error().message;
   }
+}
+
+TEST(SafetensorsHeaderTest, NamesAreUnescapedAndLiveAsLongAsTheHeader) {
+  std::optional<SafetensorsHeader> kept;
+  {
+    auto parsed = parse("{" + tensor("a\\\"\\u00e9", "U8", "[1]", "[0,1]") + "," +
+                            tensor("b", "U8", "[1,1,1,1,1]", "[1,2]") + "}",
+                        2);
+    ASSERT_TRUE(parsed) << parsed.error().message;
+    kept = *parsed;
+  }
+  EXPECT_EQ(kept->tensors[0].name, "a\"\u00e9");
+  EXPECT_EQ(kept->tensors[1].name, "b");
+  EXPECT_EQ(kept->tensors[1].shape, (Shape{1, 1, 1, 1, 1}));
 }
 
 TEST(SafetensorsHeaderTest, EveryDtypeOfTheFormatIsRead) {

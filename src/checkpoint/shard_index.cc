@@ -39,13 +39,12 @@ ShardIndex::ShardIndex(ShardIndex&&) noexcept = default;
 ShardIndex& ShardIndex::operator=(ShardIndex&&) noexcept = default;
 ShardIndex::~ShardIndex() = default;
 
-Result<ShardIndex> ShardIndex::parse(const std::filesystem::path& path, std::string_view text) {
+Result<ShardIndex> ShardIndex::parse(const std::filesystem::path& path, const std::string& text) {
   constexpr size_t kDeepest = 32;
   auto document = std::make_unique<Document>();
-  const simdjson::padded_string padded(text);
   element root;
   auto error = document->parser.allocate(std::max<size_t>(text.size(), 1), kDeepest);
-  if (!error) error = document->parser.parse(padded).get(root);
+  if (!error) error = document->parser.parse(text).get(root);
   if (error) return bad(path, fmt::format("expected JSON in UTF-8: {}", simdjson::error_message(error)));
   if (root.get(document->root)) return bad(path, "expected a JSON object");
   ShardIndex index(std::move(document));
@@ -62,7 +61,7 @@ Status ShardIndex::read(const std::filesystem::path& path) {
   LW_TRY(read_metadata(path));
   LW_TRY(read_weight_map(path));
   const bool may_be_empty = metadata_.contains("delta_encoding");  // nothing changed
-  if (shard_of_.empty() && !may_be_empty) return bad(path, "weight_map: it names no tensor");
+  if (entries_.empty() && !may_be_empty) return bad(path, "weight_map: it names no tensor");
   return {};
 }
 
@@ -85,8 +84,9 @@ Status ShardIndex::read_weight_map(const std::filesystem::path& path) {
   object map;
   if (document_->root["weight_map"].get(map)) return bad(path, "weight_map: expected an object");
   std::map<std::string_view, uint32_t> places;
-  std::vector<std::pair<std::string_view, std::string_view>> entries;
-  entries.reserve(map.size());
+  std::vector<std::string_view> shard_of;
+  entries_.reserve(map.size());
+  shard_of.reserve(map.size());
   for (const auto& [tensor, value] : map) {
     std::string_view shard;
     if (value.get(shard) || !is_plain_file_name(shard)) {
@@ -95,26 +95,34 @@ Status ShardIndex::read_weight_map(const std::filesystem::path& path) {
                              simdjson::minify(value)),
                  {std::string(tensor)});
     }
-    entries.emplace_back(tensor, shard);
     // Neighbours mostly have the same shard.
-    if (entries.size() < 2 || entries[entries.size() - 2].second != shard) places.emplace(shard, 0);
+    if (shard_of.empty() || shard_of.back() != shard) places.emplace(shard, 0);
+    entries_.push_back({tensor});
+    shard_of.push_back(shard);
   }
   for (auto& [shard, place] : places) {
     place = static_cast<uint32_t>(shards_.size());
     shards_.emplace_back(shard);
   }
-  shard_of_.reserve(entries.size());
+  const auto name_of = [&](uint32_t entry) { return entries_[entry].tensor; };
+  names_.reserve(entries_.size(), name_of);
   auto at = places.begin();
-  for (const auto& [tensor, shard] : entries) {
-    if (at->first != shard) at = places.find(shard);
-    if (!shard_of_.emplace(tensor, at->second).second) return twice(path, tensor);
+  for (uint32_t i = 0; i < entries_.size(); ++i) {
+    if (at->first != shard_of[i]) at = places.find(shard_of[i]);
+    entries_[i].shard = at->second;
+    if (names_.add(entries_[i].tensor, i, name_of)) return twice(path, entries_[i].tensor);
   }
   return {};
 }
 
-bool ShardIndex::puts(std::string_view tensor, size_t shard) const {
-  const auto found = shard_of_.find(tensor);
-  return found != shard_of_.end() && found->second == shard;
+std::optional<uint32_t> ShardIndex::find(std::string_view tensor, size_t shard,
+                                         std::optional<uint32_t> after) const {
+  const auto is = [&](uint32_t entry) { return entries_[entry].tensor == tensor; };
+  std::optional<uint32_t> found = after ? *after + 1 : 0;
+  if (*found >= entries_.size() || !is(*found)) {
+    found = names_.find(tensor, [&](uint32_t entry) { return entries_[entry].tensor; });
+  }
+  return found && entries_[*found].shard == shard ? found : std::nullopt;
 }
 
 }  // namespace liveweight

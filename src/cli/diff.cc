@@ -30,14 +30,14 @@ Status check_same_tensors(const Checkpoint& old, const Checkpoint& updated) {
     return fail(ErrorCode::kMissingTensor,
                 fmt::format("tensor {} is in {} but not in {}", tensor.name, old.directory().string(),
                             updated.directory().string()),
-                {tensor.name});
+                {std::string(tensor.name)});
   }
   for (const CheckpointTensor& tensor : updated.tensors()) {
     if (old.find(tensor.name)) continue;
     return fail(ErrorCode::kUnknownTensor,
                 fmt::format("tensor {} is in {} but not in {}", tensor.name, updated.directory().string(),
                             old.directory().string()),
-                {tensor.name});
+                {std::string(tensor.name)});
   }
   return {};
 }

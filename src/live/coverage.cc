@@ -41,6 +41,7 @@ Coverage::Coverage(const Plan::Implementation& plan, std::vector<bool> in_scope,
       in_scope_(std::move(in_scope)),
       optional_(optional),
       covered_(plan.sources.size()),
+      whole_(plan.sources.size()),
       as_changes_(plan.sources.size()) {}
 
 Result<std::unique_ptr<Coverage>> Coverage::create(const Plan::Implementation& plan,
@@ -56,27 +57,27 @@ Result<std::unique_ptr<Coverage>> Coverage::create(const Plan::Implementation& p
     if (!used)
       return fail(ErrorCode::kUnknownTensor, fmt::format("scope: no tensor or module {}", entry), {entry});
   }
-  for (const Source& source : plan.sources) {
-    if (source.alias_of >= 0 && in_scope[source.alias_of]) in_scope[plan.find_source(source.name)] = true;
+  for (const int32_t alias : plan.aliases) {
+    if (in_scope[plan.sources[alias].alias_of]) in_scope[alias] = true;
   }
   if (!deltas) LW_TRY(check_held_together(plan, in_scope));
   return std::unique_ptr<Coverage>(new Coverage(plan, std::move(in_scope), deltas && scope.empty()));
 }
 
-Result<int32_t> Coverage::find(const std::string& name) const {
+Result<int32_t> Coverage::find(std::string_view name) const {
   const int32_t source = plan_.find_source(name);
   if (source < 0) {
     return fail(ErrorCode::kUnknownTensor, fmt::format("tensor {}: the model has none of that name", name),
-                {name});
+                {std::string(name)});
   }
   if (!in_scope_[source]) {
     return fail(ErrorCode::kUnknownTensor, fmt::format("tensor {}: not in the scope of this update", name),
-                {name});
+                {std::string(name)});
   }
   return source;
 }
 
-Status Coverage::add(int32_t source, const std::vector<Piece>& pieces) {
+Status Coverage::add(int32_t source, std::span<const Piece> pieces) {
   const Source& facts = plan_.sources[source];
   std::lock_guard lock(lock_of(source));
   IntervalSet& covered = covered_[source];
@@ -94,6 +95,7 @@ Status Coverage::add(int32_t source, const std::vector<Piece>& pieces) {
     }
     source_bytes_ += static_cast<uint64_t>(piece.rows * piece.cols * element_bytes(facts));
   }
+  whole_[source] = !covered.first_gap(facts.rows * facts.cols);
   return {};
 }
 
@@ -105,7 +107,7 @@ Status Coverage::add_changes(int32_t source, uint64_t bytes) {
     return fail(ErrorCode::kDuplicateTensor, fmt::format("tensor {}: it came before", facts.name),
                 {facts.name});
   }
-  as_changes_[source] = 1;
+  whole_[source] = as_changes_[source] = 1;
   ++tensors_;
   source_bytes_ += bytes;
   return {};
@@ -117,9 +119,9 @@ bool Coverage::any(int32_t source) const {
 }
 
 Status Coverage::require_ties_alike() const {
-  for (size_t i = 0; i < plan_.sources.size(); ++i) {
+  for (const int32_t i : plan_.aliases) {
     const int32_t primary = plan_.sources[i].alias_of;
-    if (primary < 0 || covered_[i].empty() || covered_[primary].empty()) continue;
+    if (covered_[i].empty() || covered_[primary].empty()) continue;
     if (as_changes_[i] == as_changes_[primary]) continue;
     const std::string &name = plan_.sources[i].name, &tied = plan_.sources[primary].name;
     return fail(
@@ -134,12 +136,12 @@ Status Coverage::require_ties_alike() const {
 
 Status Coverage::require_all() const {
   std::vector<bool> came_as_alias(plan_.sources.size());
-  for (size_t i = 0; i < plan_.sources.size(); ++i) {
-    const int32_t primary = plan_.sources[i].alias_of;
-    if (primary >= 0 && !covered_[i].empty()) came_as_alias[primary] = true;
+  for (const int32_t alias : plan_.aliases) {
+    if (!covered_[alias].empty()) came_as_alias[plan_.sources[alias].alias_of] = true;
   }
   std::vector<std::string> names, gaps;
   for (size_t i = 0; i < plan_.sources.size(); ++i) {
+    if (whole_[i]) continue;
     const Source& source = plan_.sources[i];
     const bool may_miss = source.alias_of >= 0 || optional_;
     if (!in_scope_[i] || (covered_[i].empty() && (may_miss || came_as_alias[i]))) continue;

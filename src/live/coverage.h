@@ -5,7 +5,9 @@
 #include <array>
 #include <atomic>
 #include <mutex>
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "live/interval_set.h"
@@ -22,11 +24,11 @@ class Coverage {
                                                   const std::vector<std::string>& scope, bool deltas = false);
 
   // The source of that name, or kUnknownTensor where the plan has none or the scope leaves it out.
-  Result<int32_t> find(const std::string& name) const;
+  Result<int32_t> find(std::string_view name) const;
   bool in_scope(int32_t source) const { return in_scope_[source]; }
 
   // kDuplicateTensor where any element of the pieces came before.
-  Status add(int32_t source, const std::vector<Piece>& pieces);
+  Status add(int32_t source, std::span<const Piece> pieces);
 
   // All of the tensor came, as that many bytes of changes. kDuplicateTensor where any of it came before.
   Status add_changes(int32_t source, uint64_t bytes);
@@ -49,9 +51,10 @@ class Coverage {
 
   const Plan::Implementation& plan_;
   std::vector<bool> in_scope_;
-  const bool optional_;  // what does not come at all is not missing
-  std::vector<IntervalSet> covered_;
-  std::vector<uint8_t> as_changes_;  // whether a source came that way; each has the lock of its source
+  const bool optional_;               // what does not come at all is not missing
+  std::vector<IntervalSet> covered_;  // each has the lock of its source, as have the two that follow
+  std::vector<uint8_t> whole_;        // whether all of a source came
+  std::vector<uint8_t> as_changes_;   // whether it came that way
   mutable std::array<std::mutex, 64> locks_;
   std::atomic<int64_t> tensors_{0};
   std::atomic<uint64_t> source_bytes_{0};

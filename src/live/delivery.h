@@ -26,7 +26,7 @@ inline Status put_region(Update& update, const std::string& name, const TensorVi
   return update.put(name, {whole.dtype, region.extent, bytes.data(), bytes.size()}, region);
 }
 
-inline Status put_run(Update& update, const std::string& name, const TensorView& whole, int64_t first,
+inline Status put_run(Update& update, std::string_view name, const TensorView& whole, int64_t first,
                       int64_t count) {
   const int64_t each = bits_of(whole.dtype) / 8;
   const std::vector<std::byte> bytes(whole.data + first * each, whole.data + (first + count) * each);

@@ -90,7 +90,8 @@ class ExportFixture : public ::testing::Test {
     const Checkpoint checkpoint = Checkpoint::open(directory).value();
     Tensors tensors;
     for (const CheckpointTensor& tensor : checkpoint.tensors()) {
-      tensors[tensor.name] = {tensor.view, {tensor.view.data, tensor.view.data + tensor.view.bytes}};
+      tensors[std::string(tensor.name)] = {tensor.view,
+                                           {tensor.view.data, tensor.view.data + tensor.view.bytes}};
     }
     change(tensors);
     std::vector<std::pair<std::string, TensorView>> views;

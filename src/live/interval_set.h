@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <optional>
 
 namespace liveweight {
@@ -13,17 +14,21 @@ class IntervalSet {
   bool add(int64_t begin, int64_t end);
 
   bool covers(int64_t begin, int64_t end) const;
-  bool empty() const { return intervals_.empty(); }
+  bool empty() const { return !several_ && alone_.begin == alone_.end; }
 
-  // The first interval of [0, size) that is missing.
-  struct Gap {
+  struct Interval {
     int64_t begin = 0;
     int64_t end = 0;
   };
-  std::optional<Gap> first_gap(int64_t size) const;
+  // The first interval of [0, size) that is missing.
+  std::optional<Interval> first_gap(int64_t size) const;
 
  private:
-  std::map<int64_t, int64_t> intervals_;  // begin -> end
+  using Several = std::map<int64_t, int64_t>;  // begin -> end
+  static bool add(Several& intervals, int64_t begin, int64_t end);
+
+  Interval alone_;                    // until there are more: most sets never have
+  std::unique_ptr<Several> several_;  // all of them, then
 };
 
 }  // namespace liveweight

@@ -35,7 +35,7 @@ Result<TensorCatalog> catalog_of(const Checkpoint& checkpoint, const NameMap& na
     if (added) continue;
     return fail(ErrorCode::kDuplicateTensor,
                 fmt::format("tensor {}: two names of the source map to {}", tensor.name, at->first),
-                {tensor.name, at->first});
+                {std::string(tensor.name), at->first});
   }
   return catalog;
 }
@@ -92,11 +92,7 @@ Result<std::vector<UpdateReport>> reload(std::span<LiveModel* const> ranks, cons
   UpdateOptions options = given;
   options.verify_source = [&checkpoint] { return checkpoint.check_unchanged(); };
   LW_ASSIGN(std::vector<Update> updates, begin_together(ranks, options));
-  for (const CheckpointTensor& tensor : checkpoint.tensors()) {
-    LW_ASSIGN(const std::string name, names.canonical(tensor.name));
-    if (is_ignored_tensor(name)) continue;
-    for (Update& update : updates) LW_TRY(update.borrow(name, tensor.view));
-  }
+  for (Update& update : updates) LW_TRY(update.borrow(checkpoint, names));
   return commit_together(updates);
 }
 

@@ -51,7 +51,7 @@ Piece sub_piece(const Source& source, const Piece& piece, int64_t row, int64_t r
   return {row, rows, col, cols, element_at(source, piece, row, col), piece.stride};
 }
 
-Result<std::vector<Piece>> whole_pieces(const Source& source, const TensorView& tensor) {
+Result<PieceList> whole_pieces(const Source& source, const TensorView& tensor) {
   LW_TRY(check_dtype(source, tensor));
   if (tensor.shape != source.shape) {
     return fail(ErrorCode::kWrongShape,
@@ -60,11 +60,10 @@ Result<std::vector<Piece>> whole_pieces(const Source& source, const TensorView& 
                 {source.name});
   }
   LW_TRY(check_bytes(source, tensor, source.rows * source.cols));
-  return std::vector<Piece>{{0, source.rows, 0, source.cols, tensor.data, source.cols}};
+  return Piece{0, source.rows, 0, source.cols, tensor.data, source.cols};
 }
 
-Result<std::vector<Piece>> region_pieces(const Source& source, const TensorView& piece,
-                                         const Region& region) {
+Result<PieceList> region_pieces(const Source& source, const TensorView& piece, const Region& region) {
   LW_TRY(check_dtype(source, piece));
   const size_t rank = source.shape.size();
   if (region.start.size() != rank || region.extent.size() != rank) {
@@ -79,15 +78,15 @@ Result<std::vector<Piece>> region_pieces(const Source& source, const TensorView&
     elements *= extent;
   }
   LW_TRY(check_bytes(source, piece, elements));
-  if (elements == 0) return std::vector<Piece>{};
+  if (elements == 0) return PieceList{};
   Piece box{0, 1, 0, 1, piece.data, 1};
   if (rank >= 1) box.row = region.start[0], box.rows = region.extent[0];
   if (rank == 2) box.col = region.start[1], box.cols = box.stride = region.extent[1];
   if (rank > 2) return tl::unexpected(wrong_region(source, region, "has more than two dimensions").error());
-  return std::vector<Piece>{box};
+  return box;
 }
 
-Result<std::vector<Piece>> flat_pieces(const Source& source, const TensorView& piece, int64_t first_element) {
+Result<PieceList> flat_pieces(const Source& source, const TensorView& piece, int64_t first_element) {
   LW_TRY(check_dtype(source, piece));
   const int64_t size = source.rows * source.cols;
   const auto count = static_cast<int64_t>(piece.bytes / element_bytes(source));
@@ -98,7 +97,7 @@ Result<std::vector<Piece>> flat_pieces(const Source& source, const TensorView& p
                 {source.name});
   }
   LW_TRY(check_bytes(source, piece, count));
-  std::vector<Piece> boxes;
+  PieceList boxes;
   const std::byte* data = piece.data;
   for (int64_t at = first_element, end = first_element + count; at < end;) {
     const int64_t row = at / source.cols, col = at % source.cols;

@@ -1,9 +1,10 @@
 // A box of a checkpoint tensor's elements, in memory.
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <string>
-#include <vector>
 
 #include "live/plan_tables.h"
 #include "liveweight/update.h"
@@ -21,6 +22,21 @@ struct Piece {
   int64_t stride = 0;
 };
 
+// What one call brings of a tensor: at most three boxes, so no memory of their own.
+class PieceList {
+ public:
+  PieceList() = default;
+  PieceList(const Piece& piece) { push_back(piece); }
+  void push_back(const Piece& piece) { boxes_[count_++] = piece; }
+  const Piece* begin() const { return boxes_.data(); }
+  const Piece* end() const { return boxes_.data() + count_; }
+  size_t size() const { return count_; }
+
+ private:
+  std::array<Piece, 3> boxes_;
+  size_t count_ = 0;
+};
+
 int64_t element_bytes(const Source& source);
 const std::byte* element_at(const Source& source, const Piece& piece, int64_t row, int64_t col);
 
@@ -33,8 +49,8 @@ Piece sub_piece(const Source& source, const Piece& piece, int64_t row, int64_t r
 
 // The whole tensor, a region of it, or a run of its flattened elements (up to three boxes) as pieces. Errors
 // say what was expected of dtype, shape, region and bytes.
-Result<std::vector<Piece>> whole_pieces(const Source& source, const TensorView& tensor);
-Result<std::vector<Piece>> region_pieces(const Source& source, const TensorView& piece, const Region& region);
-Result<std::vector<Piece>> flat_pieces(const Source& source, const TensorView& piece, int64_t first_element);
+Result<PieceList> whole_pieces(const Source& source, const TensorView& tensor);
+Result<PieceList> region_pieces(const Source& source, const TensorView& piece, const Region& region);
+Result<PieceList> flat_pieces(const Source& source, const TensorView& piece, int64_t first_element);
 
 }  // namespace liveweight

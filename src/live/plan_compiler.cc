@@ -142,10 +142,7 @@ Result<int32_t> PlanCompiler::add_source(const std::string& name, const Shape& e
   source.rows = expected.empty() ? 1 : expected[0];
   source.cols = expected.size() < 2 ? 1 : element_count(expected) / std::max<int64_t>(1, expected[0]);
   source.bytes = bytes_of(facts.dtype, static_cast<uint64_t>(element_count(expected))).value_or(0);
-  const auto index = static_cast<int32_t>(plan_->sources.size());
-  plan_->source_index.emplace(name, index);
-  plan_->sources.push_back(std::move(source));
-  return index;
+  return plan_->add_source(std::move(source));
 }
 
 int32_t PlanCompiler::add_planned(const ParameterDescription& parameter, KernelFormat format,
@@ -212,8 +209,7 @@ void PlanCompiler::add_aliases() {
     source.name = alias;
     source.alias_of = index;
     source.targets.clear();
-    plan_->source_index.emplace(alias, static_cast<int32_t>(plan_->sources.size()));
-    plan_->sources.push_back(std::move(source));
+    plan_->aliases.push_back(plan_->add_source(std::move(source)));
   }
 }
 
@@ -226,6 +222,8 @@ void PlanCompiler::finish() {
   }
   for (const Source& source : plan_->sources) {
     if (source.alias_of < 0) plan_->source_bytes += source.bytes;
+    plan_->holds |= std::any_of(source.targets.begin(), source.targets.end(),
+                                [](const Target& target) { return target.held; });
   }
   const uint64_t next_slots = plan_->options.mode == CommitMode::kInPlace ? 0 : plan_->live_bytes;
   plan_->extra_peak_bytes = next_slots + kBookkeepingBytes + kBookkeepingPerSource * plan_->sources.size();

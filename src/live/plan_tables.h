@@ -3,9 +3,12 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
+#include "base/name_table.h"
 #include "liveweight/plan.h"
 #include "quantize/kernel_format.h"
 
@@ -39,7 +42,7 @@ struct Target {
   int32_t matrix = 0;
   std::vector<Segment> segments;  // kQuantize: the parameter's segments that this tensor fills
   std::vector<CopySpan> spans;    // of all kinds that are written
-  std::vector<int64_t> expected;  // kExpectShape
+  Shape expected;                 // kExpectShape
   int64_t tile_rows = 1;          // what must come whole, in rows and columns of the checkpoint tensor
   int64_t tile_cols = 1;
   bool held = false;  // quantized only when all of it is there (held_matrices.h)
@@ -65,7 +68,9 @@ struct Plan::Implementation {
   std::vector<std::vector<int32_t>>
       segment_members;  // by parameter: which member of a matrix each segment is cut from
   std::vector<Source> sources;
-  std::unordered_map<std::string, int32_t> source_index;
+  NameTable source_names;
+  std::vector<int32_t> aliases;                         // sources that are another's
+  bool holds = false;                                   // whether any target is held
   std::vector<std::vector<int32_t>> parameter_sources;  // by parameter: sources that fill it
   std::unordered_map<int64_t, int64_t> roles;           // role and layer -> parameter
   uint64_t source_bytes = 0;
@@ -73,9 +78,17 @@ struct Plan::Implementation {
   uint64_t extra_peak_bytes = 0;
   std::string hash;
 
-  int32_t find_source(const std::string& name) const {
-    const auto found = source_index.find(name);
-    return found == source_index.end() ? -1 : found->second;
+  int32_t find_source(std::string_view name) const {
+    const auto found =
+        source_names.find(name, [&](uint32_t source) { return std::string_view(sources[source].name); });
+    return found ? static_cast<int32_t>(*found) : -1;
+  }
+  int32_t add_source(Source source) {
+    const auto index = static_cast<uint32_t>(sources.size());
+    sources.push_back(std::move(source));
+    source_names.add(sources.back().name, index,
+                     [&](uint32_t known) { return std::string_view(sources[known].name); });
+    return static_cast<int32_t>(index);
   }
   // The source that has the targets of that one: itself, unless it is another's alias.
   int32_t primary_of(int32_t source) const {

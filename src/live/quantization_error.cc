@@ -55,8 +55,8 @@ Result<Pieces> pieces_of(const Plan::Implementation& plan, const Checkpoint& che
                   {name});
     }
     const Source& source = plan.sources[index];
-    LW_ASSIGN(const std::vector<Piece> whole, whole_pieces(source, tensor.view));
-    pieces[source.alias_of < 0 ? index : source.alias_of] = whole.front();
+    LW_ASSIGN(const PieceList whole, whole_pieces(source, tensor.view));
+    pieces[source.alias_of < 0 ? index : source.alias_of] = *whole.begin();
   }
   return pieces;
 }

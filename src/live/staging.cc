@@ -6,6 +6,7 @@
 #include <cstring>
 #include <iterator>
 #include <map>
+#include <numeric>
 
 #include "live/apply.h"
 #include "live/parallel_jobs.h"
@@ -29,41 +30,23 @@ struct Job {
   TensorUnit unit;
 };
 
+// Whole units of a target, in rows, that have about kJobBytes of source together.
+int64_t rows_at_a_time(const Source& source, const Piece& piece, int64_t tile_rows) {
+  const int64_t row_bytes = std::max<int64_t>(1, piece.cols * element_bytes(source));
+  return std::max<int64_t>(1, kJobBytes / (row_bytes * tile_rows)) * tile_rows;
+}
+
+// The rows of a piece [row, row + rows), as many of them as are there.
+Piece rows_of(const Source& source, const Piece& piece, int64_t row, int64_t rows) {
+  return sub_piece(source, piece, row, std::min(rows, piece.row + piece.rows - row), piece.col, piece.cols);
+}
+
 void split(const Source& source, const Target& target, const Piece& piece, const TensorUnit& unit,
            std::vector<Job>& jobs) {
-  const int64_t row_bytes = std::max<int64_t>(1, piece.cols * element_bytes(source));
-  const int64_t tiles = std::max<int64_t>(1, kJobBytes / (row_bytes * target.tile_rows));
-  const int64_t step = tiles * target.tile_rows;
+  const int64_t step = rows_at_a_time(source, piece, target.tile_rows);
   for (int64_t row = piece.row; row < piece.row + piece.rows; row += step) {
-    const int64_t rows = std::min(step, piece.row + piece.rows - row);
-    jobs.push_back({&source, &target, sub_piece(source, piece, row, rows, piece.col, piece.cols), unit});
+    jobs.push_back({&source, &target, rows_of(source, piece, row, step), unit});
   }
-}
-
-// Where each run of neighbouring jobs begins that together have about kJobBytes of source, and the end: a
-// thread takes one at a time, as sharing out very small tensors one by one costs more than quantizing them.
-std::vector<size_t> runs_of(const std::vector<Job>& jobs) {
-  std::vector<size_t> begins;
-  int64_t bytes = kJobBytes;
-  for (size_t i = 0; i < jobs.size(); ++i) {
-    if (bytes >= kJobBytes) {
-      begins.push_back(i);
-      bytes = 0;
-    }
-    bytes += jobs[i].piece.rows * jobs[i].piece.cols * element_bytes(*jobs[i].source);
-  }
-  begins.push_back(jobs.size());
-  return begins;
-}
-
-// Calls body(job) -> Status for all of them, on all threads.
-template <typename Body>
-Status run_in_runs(const std::vector<Job>& jobs, const Body& body) {
-  const std::vector<size_t> begins = runs_of(jobs);
-  return run_jobs(static_cast<int64_t>(begins.size()) - 1, [&](int64_t run) -> Status {
-    for (size_t i = begins[run]; i < begins[run + 1]; ++i) LW_TRY(body(jobs[i]));
-    return {};
-  });
 }
 
 // The last element of a held source, which some profiles fill edge blocks with.
@@ -111,6 +94,15 @@ Status Staging::put_target(int32_t source_index, int32_t target_index, const Pie
 void Staging::borrow(int32_t source, const Piece& piece) {
   std::lock_guard lock(mutex_);
   queued_.push_back({source, piece});
+}
+
+void Staging::borrow(std::vector<Queued> pieces) {
+  std::lock_guard lock(mutex_);
+  if (queued_.empty()) {
+    queued_ = std::move(pieces);
+  } else {
+    queued_.insert(queued_.end(), pieces.begin(), pieces.end());
+  }
 }
 
 Status Staging::keep_alias(int32_t source, const Piece& piece, bool borrowed) {
@@ -172,14 +164,52 @@ Status Staging::compare_alias(const HeldPiece& alias) const {
   return {};
 }
 
-Status Staging::check() const {
-  std::vector<Job> jobs;
-  for (const Queued& queued : queued_) {
-    const Source& source = plan_.sources[queued.source];
-    for (const Target& target : source.targets) split(source, target, queued.piece, {}, jobs);
+std::vector<Staging::Share> Staging::shares_of(const std::vector<Queued>& queued) const {
+  std::vector<Share> shares;
+  int64_t bytes = kJobBytes;
+  for (size_t i = 0; i < queued.size(); ++i) {
+    const auto& [index, piece] = queued[i];
+    const Source& source = plan_.sources[index];
+    const int64_t more = piece.rows * piece.cols * element_bytes(source);
+    if (more > kJobBytes) {
+      int64_t tile_rows = 1;
+      for (const Target& target : source.targets) tile_rows = std::lcm(tile_rows, target.tile_rows);
+      const int64_t step = rows_at_a_time(source, piece, tile_rows);
+      for (int64_t row = piece.row; row < piece.row + piece.rows; row += step) {
+        shares.push_back({i, i + 1, row, step});
+      }
+      bytes = kJobBytes;
+      continue;
+    }
+    if (bytes >= kJobBytes) {
+      shares.push_back({i, i, 0, 0});
+      bytes = 0;
+    }
+    shares.back().end = i + 1;
+    bytes += more;
   }
-  return run_in_runs(jobs,
-                     [&](const Job& job) { return check_piece(plan_, *job.source, *job.target, job.piece); });
+  return shares;
+}
+
+template <typename Body>
+Status Staging::for_each_target(const std::vector<Queued>& queued, const Body& body) const {
+  const std::vector<Share> shares = shares_of(queued);
+  return run_jobs(static_cast<int64_t>(shares.size()), [&](int64_t s) -> Status {
+    const Share& share = shares[s];
+    for (size_t i = share.begin; i < share.end; ++i) {
+      const auto& [index, all] = queued[i];
+      const Source& source = plan_.sources[index];
+      const Piece piece = share.rows > 0 ? rows_of(source, all, share.row, share.rows) : all;
+      for (const Target& target : source.targets) LW_TRY(body(source, target, piece));
+    }
+    return {};
+  });
+}
+
+Status Staging::check() const {
+  return for_each_target(queued_, [&](const Source& source, const Target& target, const Piece& piece) {
+    return check_piece(plan_, source, target, piece);
+  });
 }
 
 Status Staging::run() {
@@ -188,24 +218,24 @@ Status Staging::run() {
     std::lock_guard lock(mutex_);
     queued.swap(queued_);
   }
-  std::vector<Job> jobs;
-  jobs.reserve(queued.size());
-  std::vector<HeldMatrix> held;
-  for (const Queued& entry : queued) {
-    const Source& source = plan_.sources[entry.source];
-    for (const Target& target : source.targets) {
-      if (!target.held) {
-        split(source, target, entry.piece, {}, jobs);
-        continue;
-      }
-      LW_ASSIGN(HeldMatrix matrix, held_matrices_.add(entry.source, target, entry.piece, true));
-      if (!matrix.pieces.empty()) held.push_back(std::move(matrix));
+  std::vector<HeldMatrix> whole;
+  if (plan_.holds) LW_TRY(hold(queued, whole));
+  LW_TRY(for_each_target(queued, [&](const Source& source, const Target& target, const Piece& piece) {
+    return target.held ? Status{} : apply_piece(plan_, source, target, piece, slot_of(target), TensorUnit{});
+  }));
+  return run_held(whole);
+}
+
+// `whole`: the matrices whose last piece that was.
+Status Staging::hold(const std::vector<Queued>& queued, std::vector<HeldMatrix>& whole) {
+  for (const auto& [index, piece] : queued) {
+    for (const Target& target : plan_.sources[index].targets) {
+      if (!target.held) continue;
+      LW_ASSIGN(HeldMatrix matrix, held_matrices_.add(index, target, piece, true));
+      if (!matrix.pieces.empty()) whole.push_back(std::move(matrix));
     }
   }
-  LW_TRY(run_in_runs(jobs, [&](const Job& job) {
-    return apply_piece(plan_, *job.source, *job.target, job.piece, slot_of(*job.target), job.unit);
-  }));
-  return run_held(held);
+  return {};
 }
 
 Status Staging::run_held(std::span<const HeldMatrix> matrices) {

@@ -15,6 +15,10 @@ namespace liveweight {
 class Staging {
  public:
   using SlotOf = std::function<std::byte*(int32_t parameter)>;
+  struct Queued {
+    int32_t source = -1;
+    Piece piece;
+  };
 
   Staging(const Plan::Implementation& plan, SlotOf slot_of, uint64_t budget_bytes);
 
@@ -23,6 +27,7 @@ class Staging {
 
   // Elements that stay: queued for `run`. Aliases of either kind are kept for `settle_aliases`.
   void borrow(int32_t source, const Piece& piece);
+  void borrow(std::vector<Queued> pieces);
   Status keep_alias(int32_t source, const Piece& piece, bool borrowed);
 
   // Where an alias and its tensor both came they must be equal. Where its tensor did not, it stands in for it
@@ -41,12 +46,19 @@ class Staging {
   uint64_t peak_bytes() const { return meter_.peak(); }
 
  private:
-  struct Queued {
-    int32_t source;
-    Piece piece;
+  // What a thread takes at a time: about half a megabyte of neighbouring entries, or those rows of one entry
+  // that is larger. Sharing out very small tensors one by one would cost more than quantizing them.
+  struct Share {
+    size_t begin = 0, end = 0;
+    int64_t row = 0, rows = 0;  // where the entry is alone
   };
 
+  std::vector<Share> shares_of(const std::vector<Queued>& queued) const;
+  // Calls body(source, target, piece) -> Status for each target of each entry, on all threads.
+  template <typename Body>
+  Status for_each_target(const std::vector<Queued>& queued, const Body& body) const;
   Status put_target(int32_t source, int32_t target, const Piece& piece);
+  Status hold(const std::vector<Queued>& queued, std::vector<HeldMatrix>& whole);
   Status run_held(std::span<const HeldMatrix> matrices);
   Status run_cached(std::span<const HeldMatrix> matrices);
   Status compare_alias(const HeldPiece& alias) const;

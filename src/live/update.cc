@@ -48,6 +48,10 @@ Status Update::borrow(std::string_view name, const TensorView& tensor) {
                                [&](const Source& source) { return whole_pieces(source, tensor); });
 }
 
+Status Update::borrow(const Checkpoint& checkpoint, const NameMap& names) {
+  return implementation_->take_checkpoint(checkpoint, names);
+}
+
 Status Update::put_delta(const TensorDelta& delta) {
   return implementation_->take_delta(delta);
 }
@@ -67,24 +71,30 @@ void Update::abort() {
 }
 
 Status Update::Implementation::take(std::string_view name, bool borrowed, const PiecesOf& pieces_of) {
-  return attempt([&] { return take_pieces(std::string(name), borrowed, pieces_of); });
+  return attempt([&] { return take_pieces(name, borrowed, pieces_of); });
 }
 
-Status Update::Implementation::take_pieces(const std::string& name, bool borrowed,
-                                           const PiecesOf& pieces_of) {
+// Which tensor it is and that it fits, and that none of it came before.
+Result<int32_t> Update::Implementation::account_for(std::string_view name, const PiecesOf& pieces_of,
+                                                    PieceList& pieces) {
   LW_TRY(reach(Step::kChunk));
   if (prepared)
     return fail(ErrorCode::kFailedState, fmt::format("tensor {}: the update is prepared already", name),
-                {name});
+                {std::string(name)});
   LW_ASSIGN(const int32_t index, coverage->find(name));
-  const Source& source = model.tables().sources[index];
-  LW_ASSIGN(const std::vector<Piece> pieces, pieces_of(source));
+  LW_ASSIGN(pieces, pieces_of(model.tables().sources[index]));
   LW_TRY(coverage->add(index, pieces));
+  return index;
+}
+
+Status Update::Implementation::take_pieces(std::string_view name, bool borrowed, const PiecesOf& pieces_of) {
+  PieceList pieces;
+  LW_ASSIGN(const int32_t index, account_for(name, pieces_of, pieces));
   LW_TRY(compare_with_mirror(index, pieces));
   touch(index, false);
   for (const Piece& piece : pieces) {
     if (piece.rows == 0 || piece.cols == 0) continue;
-    if (source.alias_of >= 0) {
+    if (model.tables().sources[index].alias_of >= 0) {
       LW_TRY(staging->keep_alias(index, piece, borrowed));
     } else if (borrowed) {
       staging->borrow(index, piece);

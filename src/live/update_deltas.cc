@@ -103,7 +103,7 @@ Status Update::Implementation::check_whole_matrices() const {
   return {};
 }
 
-Status Update::Implementation::compare_with_mirror(int32_t source, const std::vector<Piece>& pieces) {
+Status Update::Implementation::compare_with_mirror(int32_t source, std::span<const Piece> pieces) {
   if (!whole_changes) return {};
   std::lock_guard lock(mirror_mutex);
   LW_ASSIGN(const auto hold, model.mirror->hold());

@@ -5,6 +5,8 @@
 #include <functional>
 #include <mutex>
 #include <optional>
+#include <span>
+#include <string_view>
 
 #include "base/clock.h"
 #include "base/guarded.h"
@@ -18,7 +20,7 @@
 namespace liveweight {
 
 struct Update::Implementation {
-  using PiecesOf = std::function<Result<std::vector<Piece>>(const Source&)>;
+  using PiecesOf = std::function<Result<PieceList>(const Source&)>;
 
   Implementation(LiveModel::Implementation& live_model, UpdateOptions update_options)
       : model(live_model), options(std::move(update_options)) {}
@@ -46,6 +48,7 @@ struct Update::Implementation {
   std::optional<Error> error;
 
   Status take(std::string_view name, bool borrowed, const PiecesOf& pieces_of);
+  Status take_checkpoint(const Checkpoint& checkpoint, const NameMap& names);
   Status take_delta(const TensorDelta& delta);
   Status stage();
   Status prepare();
@@ -55,7 +58,9 @@ struct Update::Implementation {
   Status check_mirror() const;
 
  private:
-  Status take_pieces(const std::string& name, bool borrowed, const PiecesOf& pieces_of);
+  Result<int32_t> account_for(std::string_view name, const PiecesOf& pieces_of, PieceList& pieces);
+  Status borrow_all(const Checkpoint& checkpoint, const NameMap& names);
+  Status take_pieces(std::string_view name, bool borrowed, const PiecesOf& pieces_of);
   Status queue_delta(const TensorDelta& delta);
   // Before the first write to the parameters of a source: their next slots hold the current version where
   // deltas may come.
@@ -68,7 +73,7 @@ struct Update::Implementation {
   Status stage_all(bool last);
   Status stage_deltas();
   Status check_whole_matrices() const;
-  Status compare_with_mirror(int32_t source, const std::vector<Piece>& pieces);
+  Status compare_with_mirror(int32_t source, std::span<const Piece> pieces);
   Status record_in_mirror();
   Status prepare_now();
   Status prove();

@@ -36,7 +36,7 @@ ChangedCells in_order(const ChangedCells& cells, size_t cell) {
 WholeChanges::WholeChanges(const Plan::Implementation& plan)
     : plan_(plan), most_bytes_(std::max(kLeastBytes, plan.source_bytes / kShare)) {}
 
-Status WholeChanges::add(const Mirror& mirror, int32_t source, const std::vector<Piece>& pieces) {
+Status WholeChanges::add(const Mirror& mirror, int32_t source, std::span<const Piece> pieces) {
   const Source& facts = plan_.sources[source];
   const TensorView old = mirrored(plan_, mirror, source);
   if (!old.data) return {};

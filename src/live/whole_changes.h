@@ -4,6 +4,7 @@
 
 #include <map>
 #include <mutex>
+#include <span>
 #include <vector>
 
 #include "live/piece.h"
@@ -18,7 +19,7 @@ class WholeChanges {
   explicit WholeChanges(const Plan::Implementation& plan);
 
   // Compares pieces of a source, which may be of any order, with what `mirror` holds. Thread-safe.
-  Status add(const Mirror& mirror, int32_t source, const std::vector<Piece>& pieces);
+  Status add(const Mirror& mirror, int32_t source, std::span<const Piece> pieces);
 
   // Whether more came than is kept, or of another type or shape than in the mirror.
   bool overflowed() const { return overflowed_; }

@@ -29,7 +29,6 @@ bool has_wrapper(std::string_view name) {
 }
 
 std::string strip_wrappers(std::string_view name) {
-  if (!has_wrapper(name)) return std::string(name);
   std::string out;
   while (!name.empty()) {
     const size_t dot = name.find('.');
@@ -78,12 +77,19 @@ Result<NameMap> NameMap::parse(std::string_view text) {
 }
 
 Result<std::string> NameMap::canonical(std::string_view name) const {
-  if (rules_.empty()) return strip_wrappers(name);
-  std::string mapped(name);
+  std::string storage;
+  LW_ASSIGN(const std::string_view mapped, canonical(name, storage));
+  return std::string(mapped);
+}
+
+Result<std::string_view> NameMap::canonical(std::string_view name, std::string& storage) const {
+  if (rules_.empty() && !has_wrapper(name)) return name;
+  storage = name;
   for (const auto& rule : rules_) {
-    LW_ASSIGN(mapped, rule->pattern.replace_all(mapped, rule->replacement));
+    LW_ASSIGN(storage, rule->pattern.replace_all(storage, rule->replacement));
   }
-  return strip_wrappers(mapped);
+  if (has_wrapper(storage)) storage = strip_wrappers(storage);
+  return storage;
 }
 
 bool is_ignored_tensor(std::string_view name) {

@@ -14,7 +14,14 @@ TEST(NameMapTest, WrappersGoWhereverTheyStand) {
       {"my_module.weight", "my_module.weight"},
       {"module", "module"},
       {"", ""}};
-  for (const auto& [name, expected] : kNames) EXPECT_EQ(NameMap().canonical(name).value(), expected);
+  for (const auto& [name, expected] : kNames) {
+    EXPECT_EQ(NameMap().canonical(name).value(), expected);
+    std::string storage;
+    const std::string_view mapped = NameMap().canonical(name, storage).value();
+    EXPECT_EQ(mapped, expected);
+    EXPECT_EQ(mapped.data() == std::string_view(name).data(), mapped == name)
+        << "a copy where nothing changes";
+  }
 }
 
 TEST(NameMapTest, RulesApplyInOrderBeforeWrappersGo) {

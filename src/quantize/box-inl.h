@@ -90,18 +90,26 @@ class BoxQuantizer {
            row_offset(format_.data, region_.matrix, region_.segment.row + row - region_.segment.source_row);
   }
 
+  // Whether all rows of the box are kept whole and lie one behind the other, in the source and in the slot.
+  bool is_one_run() const {
+    return box_.rows > 0 && keeps(box_.row) && keeps(box_.row + box_.rows - 1) && box_.stride == box_.cols &&
+           kept_begin_ == box_.col && kept_end_ == box_.col + box_.cols && format_.source_col == box_.col &&
+           format_.data.row_bytes == box_.cols * static_cast<int64_t>(sizeof(Bits));
+  }
+
   Fault copy_rows() const {
-    for (int64_t row = box_.row; row < box_.row + box_.rows; ++row) {
+    const int64_t run = is_one_run() ? box_.rows : 1;
+    for (int64_t row = box_.row; row < box_.row + box_.rows; row += run) {
       LargestMagnitude<S> largest;
       if (keeps(row)) {
         auto* to = reinterpret_cast<Bits*>(data_row(row)) + (kept_begin_ - format_.source_col);
         largest.add(at(row, box_.col), kept_begin_ - box_.col);
-        largest.add_copied(at(row, kept_begin_), kept_end_ - kept_begin_, to);
+        largest.add_copied(at(row, kept_begin_), run * (kept_end_ - kept_begin_), to);
         largest.add(at(row, kept_end_), box_.col + box_.cols - kept_end_);
       } else {
         largest.add(at(row, box_.col), box_.cols);
       }
-      if (!is_finite<S>(largest.get())) return oracle(row, 1, box_.col, box_.cols);
+      if (!is_finite<S>(largest.get())) return oracle(row, run, box_.col, box_.cols);
     }
     return std::nullopt;
   }

@@ -26,5 +26,25 @@ TEST(Shape, RankZeroHoldsOneElement) {
   EXPECT_EQ(to_string(Shape{64, 172}), "[64, 172]");
 }
 
+TEST(ShapeTest, HoldsExtentsOfAnyRankAndComparesThem) {
+  Shape shape;
+  EXPECT_TRUE(shape.empty());
+  for (int64_t rank = 1; rank <= 9; ++rank) {
+    const Shape before = shape;
+    shape.push_back(10 * rank);
+    ASSERT_EQ(shape.size(), static_cast<size_t>(rank));
+    for (int64_t i = 0; i < rank; ++i) EXPECT_EQ(shape[i], 10 * (i + 1));
+    EXPECT_EQ(shape.back(), 10 * rank);
+    EXPECT_FALSE(shape == before);
+    Shape copy = shape;
+    EXPECT_EQ(copy, shape);
+    copy[rank - 1] = 0;
+    EXPECT_FALSE(copy == shape);
+    EXPECT_EQ(Shape(std::span(std::as_const(shape))), shape);
+  }
+  EXPECT_EQ(Shape(5, 7), (Shape{7, 7, 7, 7, 7}));
+  EXPECT_EQ(Shape(2, 7), (Shape{7, 7}));
+}
+
 }  // namespace
 }  // namespace liveweight
