@@ -12,6 +12,7 @@
 #include <cstring>
 
 #include "quantize/box_units-inl.h"
+#include "quantize/unit_values-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace liveweight {
@@ -68,30 +69,17 @@ class GroupWalk {
     return std::nullopt;
   }
 
-  // Scales of the source's dtype are rounded to it already: their bits are all there is to store.
   void store_scales(int64_t row, int64_t col, int64_t count) const {
-    if constexpr (sizeof(Bits) == 2) {
-      if (format_.scale.dtype == box_.dtype && format_.zero_point.bytes == 0) {
-        const SlotRegion& region = units_.region;
-        const hn::Rebind<Bits, IntTag> d;
-        auto* to = reinterpret_cast<Bits*>(
-            region.slot +
-            row_offset(format_.scale, region.matrix, scale_row_of(format_, region.segment, row)) +
-            scale_col_of(format_, col) * static_cast<int64_t>(sizeof(Bits)));
-        for (int64_t i = 0; i < count; i += kLanes) {
-          const auto bits = hn::DemoteTo(d, S::bits_of(hn::Load(FloatTag(), units_.batch.scale + i)));
-          if (i + kLanes <= count) {
-            hn::StoreU(bits, d, to + i);
-          } else {
-            HWY_ALIGN Bits rest[kLanes];
-            hn::Store(bits, d, rest);
-            std::memcpy(to + i, rest, static_cast<size_t>(count - i) * sizeof(Bits));
-          }
-        }
-        return;
-      }
-    }
-    store_unit_scales(units_.region, row, col, units_.batch.scale, units_.batch.zero, count);
+    store(format_.scale, row, col, units_.batch.scale, count);
+    if (format_.zero_point.bytes > 0) store(format_.zero_point, row, col, units_.batch.zero, count);
+  }
+
+  void store(const Part& part, int64_t row, int64_t col, const float* values, int64_t count) const {
+    const SlotRegion& region = units_.region;
+    std::byte* to = region.slot +
+                    row_offset(part, region.matrix, scale_row_of(format_, region.segment, row)) +
+                    scale_col_of(format_, col) * (bits_of(part.dtype) / 8);
+    store_unit_values<S>(part.dtype, values, count, to);
   }
 
   // Up to kBatch groups of any size, side by side.

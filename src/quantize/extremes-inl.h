@@ -186,18 +186,14 @@ class GroupExtremes {
   // The same for the smallest and the largest element, as Bits of the element.
   static HWY_INLINE bool ranges(const Bits* from, int64_t count, int64_t size, Bits* smallest,
                                 Bits* largest) {
-    const auto positive = [](hn::Vec<Tag> bits) { return key_of(Tag(), bits); };
-    const auto negative = [](hn::Vec<Tag> bits) { return hn::Not(key_of(Tag(), bits)); };
     const IntTag d;
     auto all = hn::Zero(d);
     for (int64_t i = 0; i < count; i += kLanes) {
-      const int64_t groups = std::min(kLanes, count - i);
-      const auto high = key_of(d, extremes(from + i * size, groups, size, positive));
-      const auto low = key_of(d, hn::Not(extremes(from + i * size, groups, size, negative)));
+      const Extremes unit = range(from + i * size, std::min(kLanes, count - i), size);
       const auto mask = hn::Set(d, kMagnitude<S>);
-      all = hn::Max(all, hn::Max(hn::And(high, mask), hn::And(low, mask)));
-      store(high, largest + i);
-      store(low, smallest + i);
+      all = hn::Max(all, hn::Max(hn::And(unit.high, mask), hn::And(unit.low, mask)));
+      store(unit.high, largest + i);
+      store(unit.low, smallest + i);
     }
     return hn::AllTrue(d, hn::Lt(all, hn::Set(d, S::kInfinity)));
   }
@@ -205,6 +201,32 @@ class GroupExtremes {
  private:
   using Tag = BitsTag<S>;
   static constexpr int64_t kStep = hn::MaxLanes(Tag());
+  static constexpr Bits kSign = std::numeric_limits<Bits>::min();
+
+  struct Extremes {
+    hn::Vec<IntTag> high, low;
+  };
+
+  // Of groups with elements of either sign, which most are, the largest is the largest of their bits as
+  // signed integers, and the smallest as unsigned ones.
+  static HWY_INLINE Extremes range(const Bits* from, int64_t groups, int64_t size) {
+    const IntTag d;
+    const auto positive = [](hn::Vec<Tag> bits) { return bits; };
+    const auto negative = [](hn::Vec<Tag> bits) { return hn::Xor(bits, hn::Set(Tag(), kSign)); };
+    const auto high = extremes(from, groups, size, positive), low = extremes(from, groups, size, negative);
+    if (HWY_LIKELY(hn::AllFalse(d, hn::Lt(hn::Min(high, low), hn::Zero(d))))) {
+      return {high, hn::Xor(low, hn::Set(d, int32_t{kSign}))};
+    }
+    return range_by_keys(from, groups, size);
+  }
+
+  static HWY_NOINLINE Extremes range_by_keys(const Bits* from, int64_t groups, int64_t size) {
+    const IntTag d;
+    const auto positive = [](hn::Vec<Tag> bits) { return key_of(Tag(), bits); };
+    const auto negative = [](hn::Vec<Tag> bits) { return hn::Not(key_of(Tag(), bits)); };
+    return {key_of(d, extremes(from, groups, size, positive)),
+            key_of(d, hn::Not(extremes(from, groups, size, negative)))};
+  }
 
   // Bits where positive, else all but the sign inverted: their order is the elements'. Its own inverse.
   template <class D>

@@ -195,6 +195,25 @@ TEST_P(QuantizeTest, OneUnitMayHoldMagnitudesThatLieFarApart) {
   }
 }
 
+// Rows of positive numbers, of negative ones and of both, then the same with zeros of either sign.
+TEST_P(QuantizeTest, UnitsWhoseElementsHaveOneSignAreTheOraclesToo) {
+  constexpr int64_t kRows = 6, kCols = 1056;
+  Random random(8);
+  for (const std::string& name : kSchemes) {
+    for (const DType dtype : kDTypes) {
+      Matrix matrix{dtype, kRows, kCols, std::vector<std::byte>(kRows * kCols * bits_of(dtype) / 8)};
+      for (int64_t i = 0; i < kRows * kCols; ++i) {
+        const int64_t row = i / kCols;
+        const bool zero = row >= 3 && chance(random, 9);
+        const bool negative = zero || row % 3 == 2 ? chance(random, 2) : row % 3 == 1;
+        const float x = zero ? 0.0f : 0.01f + static_cast<float>(up_to(random, 1000)) * 0.001f;
+        store_high_precision(dtype, matrix.data.data(), i, negative ? -x : x);
+      }
+      expect_equal(matrix, parse_scheme(name).value());
+    }
+  }
+}
+
 // Rows of numbers next to those whose quotient is half-way between two codes.
 TEST_P(QuantizeTest, QuotientsNextToTiesAreRoundedAsTheOraclesAre) {
   constexpr int64_t kRows = 64, kCols = 192;
