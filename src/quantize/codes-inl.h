@@ -7,6 +7,7 @@
 #define LIVEWEIGHT_QUANTIZE_CODES_INL_H_
 #endif
 
+#include "quantize/nearest_bytes-inl.h"
 #include "quantize/source-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -18,18 +19,6 @@ struct Factors {
   float reciprocal = 0;           // of `factor`, where the encoding divides by it
   float lowest = 0, highest = 0;  // of integer codes
 };
-
-using WordVector = hn::Vec<WordTag>;
-using HalfTag = hn::Repartition<uint16_t, WordTag>;
-using ByteTag = hn::Repartition<uint8_t, WordTag>;
-
-// The low bytes of four vectors, in order.
-HWY_INLINE hn::Vec<ByteTag> low_bytes(WordVector a, WordVector b, WordVector c, WordVector d) {
-  const HalfTag half;
-  const auto low = hn::ConcatEven(half, hn::BitCast(half, b), hn::BitCast(half, a));
-  const auto high = hn::ConcatEven(half, hn::BitCast(half, d), hn::BitCast(half, c));
-  return hn::ConcatEven(ByteTag(), hn::BitCast(ByteTag(), high), hn::BitCast(ByteTag(), low));
-}
 
 // Codes of vectors of code space: of one, in the low bits of each lane, or the bytes of four.
 struct E4M3Codes {
@@ -98,28 +87,29 @@ struct E4M3Codes {
   }
 };
 
-// Nearest even comes from adding 1.5 * 2^23, whose last place is one.
 struct IntegerCodes {
   explicit HWY_INLINE IntegerCodes(const Factors& factors)
-      : lowest(hn::Set(FloatTag(), factors.lowest)), highest(hn::Set(FloatTag(), factors.highest)) {}
+      : lowest(hn::Set(FloatTag(), factors.lowest)),
+        highest(hn::Set(FloatTag(), factors.highest)),
+        lowest_byte(hn::Set(SignedByteTag(), static_cast<int8_t>(factors.lowest))),
+        highest_byte(hn::Set(SignedByteTag(), static_cast<int8_t>(factors.highest))) {}
 
   HWY_INLINE WordVector operator()(FloatVector x) const {
     const FloatVector clamped = hn::Min(hn::Max(x, lowest), highest);
-    return hn::BitCast(WordTag(), hn::Add(clamped, hn::Set(FloatTag(), 0x1.8p23f)));
+    return hn::BitCast(WordTag(), hn::Add(clamped, hn::Set(FloatTag(), kRounding)));
   }
 
   FloatVector lowest, highest;
-
- protected:
-  static constexpr uint32_t kZero = 0x4b400000;
+  hn::Vec<SignedByteTag> lowest_byte, highest_byte;
 };
 
+// Codes end where bytes do, at 127.
 struct Int8Codes : IntegerCodes {
   static constexpr int kBits = 8;
   explicit HWY_INLINE Int8Codes(const Factors& factors) : IntegerCodes(factors) {}
 
   HWY_INLINE hn::Vec<ByteTag> four(FloatVector a, FloatVector b, FloatVector c, FloatVector d) const {
-    return low_bytes((*this)(a), (*this)(b), (*this)(c), (*this)(d));
+    return hn::BitCast(ByteTag(), hn::Max(nearest_bytes(a, b, c, d), lowest_byte));
   }
 };
 
@@ -130,13 +120,17 @@ struct Int4Codes : IntegerCodes {
   explicit HWY_INLINE Int4Codes(const Factors& factors) : IntegerCodes(factors) {}
 
   HWY_INLINE WordVector operator()(FloatVector x) const {
+    constexpr uint32_t kZero = 0x4b400000;  // bits of kRounding
     return hn::Sub(IntegerCodes::operator()(x), hn::Set(WordTag(), kZero - kShift));
   }
 
   HWY_INLINE auto four(FloatVector a, FloatVector b, FloatVector c, FloatVector d) const {
-    const auto low = hn::ConcatEven(WordTag(), paired((*this)(b)), paired((*this)(a)));
-    const auto high = hn::ConcatEven(WordTag(), paired((*this)(d)), paired((*this)(c)));
-    return hn::LowerHalf(low_bytes(low, high, low, high));
+    const auto clamped = hn::Min(hn::Max(nearest_bytes(a, b, c, d), lowest_byte), highest_byte);
+    const auto codes = hn::Add(clamped, hn::Set(SignedByteTag(), int8_t{kShift}));
+    const HalfTag pairs;
+    const auto both = hn::BitCast(pairs, codes);
+    const auto bytes = hn::And(hn::Or(both, hn::ShiftRight<4>(both)), hn::Set(pairs, 0xff));
+    return hn::DemoteTo(hn::Rebind<uint8_t, HalfTag>(), hn::BitCast(hn::RebindToSigned<HalfTag>(), bytes));
   }
 
   // The code of an odd lane above that of the even lane below it, in the even lane's low byte.

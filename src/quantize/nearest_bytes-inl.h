@@ -1,0 +1,58 @@
+// Vectors of numbers rounded to integers of eight bits. Included once for each instruction set, as Highway
+// wants it.
+#if defined(LIVEWEIGHT_QUANTIZE_NEAREST_BYTES_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef LIVEWEIGHT_QUANTIZE_NEAREST_BYTES_INL_H_
+#undef LIVEWEIGHT_QUANTIZE_NEAREST_BYTES_INL_H_
+#else
+#define LIVEWEIGHT_QUANTIZE_NEAREST_BYTES_INL_H_
+#endif
+
+#include "quantize/source-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace liveweight {
+namespace HWY_NAMESPACE {
+
+using WordVector = hn::Vec<WordTag>;
+using HalfTag = hn::Repartition<uint16_t, WordTag>;
+using ByteTag = hn::Repartition<uint8_t, WordTag>;
+using SignedByteTag = hn::RebindToSigned<ByteTag>;
+
+// The low bytes of four vectors, in order.
+HWY_INLINE hn::Vec<ByteTag> low_bytes(WordVector a, WordVector b, WordVector c, WordVector d) {
+  const HalfTag half;
+  const auto low = hn::ConcatEven(half, hn::BitCast(half, b), hn::BitCast(half, a));
+  const auto high = hn::ConcatEven(half, hn::BitCast(half, d), hn::BitCast(half, c));
+  return hn::ConcatEven(ByteTag(), hn::BitCast(ByteTag(), high), hn::BitCast(ByteTag(), low));
+}
+
+// Nearest even comes from adding this, whose last place is one: the code is in the low bits.
+inline constexpr float kRounding = 0x1.8p23f;
+
+// Four vectors of numbers below 2^31, rounded to nearest even and clamped to -128 and 127, in order. The
+// conversions and packings of x86 do both by themselves.
+HWY_INLINE hn::Vec<SignedByteTag> nearest_bytes(FloatVector a, FloatVector b, FloatVector c, FloatVector d) {
+#if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL
+  const __m512i low = _mm512_packs_epi32(_mm512_cvtps_epi32(a.raw), _mm512_cvtps_epi32(b.raw));
+  const __m512i high = _mm512_packs_epi32(_mm512_cvtps_epi32(c.raw), _mm512_cvtps_epi32(d.raw));
+  const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+  return hn::Vec<SignedByteTag>{_mm512_permutexvar_epi32(order, _mm512_packs_epi16(low, high))};
+#elif HWY_TARGET == HWY_AVX2
+  const __m256i low = _mm256_packs_epi32(_mm256_cvtps_epi32(a.raw), _mm256_cvtps_epi32(b.raw));
+  const __m256i high = _mm256_packs_epi32(_mm256_cvtps_epi32(c.raw), _mm256_cvtps_epi32(d.raw));
+  const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+  return hn::Vec<SignedByteTag>{_mm256_permutevar8x32_epi32(_mm256_packs_epi16(low, high), order)};
+#else
+  const auto word = [](FloatVector x) HWY_ATTR {
+    const FloatTag f;
+    const FloatVector clamped = hn::Min(hn::Max(x, hn::Set(f, -128.0f)), hn::Set(f, 127.0f));
+    return hn::BitCast(WordTag(), hn::Add(clamped, hn::Set(f, kRounding)));
+  };
+  return hn::BitCast(SignedByteTag(), low_bytes(word(a), word(b), word(c), word(d)));
+#endif
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace liveweight
+HWY_AFTER_NAMESPACE();
+#endif
