@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cstring>
 #include <limits>
+#include <type_traits>
 
 #include "quantize/source-inl.h"
 
@@ -23,14 +24,17 @@ using BitsTag = hn::CappedTag<typename S::Bits, 64 / sizeof(typename S::Bits)>;
 template <class S>
 inline constexpr typename S::Bits kMagnitude = std::numeric_limits<typename S::Bits>::max();
 
-// 16-bit lanes folded, neighbour with neighbour, into 32-bit ones.
+// 16-bit lanes folded, neighbour with neighbour, into 32-bit ones; by the order of `d`, and as signed
+// numbers.
 template <class D>
 HWY_INLINE hn::Vec<IntTag> folded(D, hn::Vec<D> v) {
   if constexpr (sizeof(hn::TFromD<D>) == 2) {
-    const auto pairs = hn::BitCast(IntTag(), v);
-    return hn::Max(hn::ShiftRight<16>(pairs), hn::ShiftRight<16>(hn::ShiftLeft<16>(pairs)));
+    using T = std::conditional_t<std::is_signed_v<hn::TFromD<D>>, int32_t, uint32_t>;
+    const hn::Rebind<T, IntTag> pair;
+    const auto pairs = hn::BitCast(pair, v);
+    return hn::ShiftRight<16>(hn::BitCast(IntTag(), hn::Max(pairs, hn::ShiftLeft<16>(pairs))));
   } else {
-    return v;
+    return hn::BitCast(IntTag(), v);
   }
 }
 
@@ -137,28 +141,74 @@ class Range {
   Bits rest_negative_ = kLowest, rest_positive_ = kLowest;
 };
 
-// The larger of two neighbours among 32-bit lanes: those of `low`, then those of `high`. By the order of `d`.
+// The larger of two neighbours among 32-bit lanes, those of `low`, then those of `high`, by the order of `d`.
 template <class D>
-HWY_INLINE hn::Vec<IntTag> larger_neighbours(D d, hn::Vec<IntTag> high, hn::Vec<IntTag> low) {
-  const auto even = hn::ConcatEven(IntTag(), high, low), odd = hn::ConcatOdd(IntTag(), high, low);
-  return hn::BitCast(IntTag(), hn::Max(hn::BitCast(d, even), hn::BitCast(d, odd)));
+HWY_INLINE hn::Vec<D> larger_neighbours(D d, hn::Vec<D> low, hn::Vec<D> high) {
+  const WordTag words;
+  const auto first = hn::BitCast(words, low), second = hn::BitCast(words, high);
+  const auto even = hn::ConcatEven(words, second, first), odd = hn::ConcatOdd(words, second, first);
+  return hn::Max(hn::BitCast(d, even), hn::BitCast(d, odd));
 }
 
-// Again and again, until v[0] has what is left of all of them, in order.
-template <class D>
-HWY_INLINE void fold_neighbours(D d, hn::Vec<IntTag>* v, int64_t count) {
-  for (int64_t n = count / 2; n >= 1; n /= 2) {
-    for (int64_t i = 0; i < n; ++i) v[i] = larger_neighbours(d, v[2 * i + 1], v[2 * i]);
+// What is looked for among the elements of a group: lanes of it (`of` a vector of elements), the larger of
+// two lane by lane, and of neighbours.
+template <class S>
+struct LargestOfGroup {
+  using Tag = BitsTag<S>;
+  hn::Vec<Tag> magnitude;
+
+  static HWY_INLINE LargestOfGroup of(hn::Vec<Tag> bits) {
+    return {hn::And(bits, hn::Set(Tag(), kMagnitude<S>))};
   }
-}
+  static HWY_INLINE LargestOfGroup larger(LargestOfGroup a, LargestOfGroup b) {
+    return {hn::Max(a.magnitude, b.magnitude)};
+  }
+  static HWY_INLINE LargestOfGroup neighbours(LargestOfGroup low, LargestOfGroup high) {
+    return {larger_neighbours(Tag(), low.magnitude, high.magnitude)};
+  }
+};
 
-// The larger of two neighbours among 16-bit lanes: those of `a` in even lanes, those of `b` in odd ones.
-template <class D>
-HWY_INLINE hn::Vec<IntTag> interleaved_neighbours(D d, hn::Vec<D> a, hn::Vec<D> b) {
-  const auto up = hn::ShiftLeft<16>(hn::BitCast(WordTag(), b)),
-             down = hn::ShiftRight<16>(hn::BitCast(WordTag(), a));
-  return hn::BitCast(IntTag(), hn::Max(hn::OddEven(b, a), hn::BitCast(d, hn::Or(up, down))));
-}
+// Of groups with elements of either sign, which most are, the largest is the largest of their bits as signed
+// integers, and the smallest as unsigned ones.
+template <class S>
+struct RangeOfGroup {
+  using Tag = BitsTag<S>;
+  using Unsigned = hn::RebindToUnsigned<Tag>;
+  hn::Vec<Tag> high;
+  hn::Vec<Unsigned> low;
+
+  static HWY_INLINE RangeOfGroup of(hn::Vec<Tag> bits) { return {bits, hn::BitCast(Unsigned(), bits)}; }
+  static HWY_INLINE RangeOfGroup larger(RangeOfGroup a, RangeOfGroup b) {
+    return {hn::Max(a.high, b.high), hn::Max(a.low, b.low)};
+  }
+  static HWY_INLINE RangeOfGroup neighbours(RangeOfGroup low, RangeOfGroup high) {
+    return {larger_neighbours(Tag(), low.high, high.high), larger_neighbours(Unsigned(), low.low, high.low)};
+  }
+};
+
+// Of any groups: by keys, whose order is the elements'.
+template <class S>
+struct RangeByKeys {
+  using Tag = BitsTag<S>;
+  hn::Vec<Tag> high, low;
+
+  static HWY_INLINE RangeByKeys of(hn::Vec<Tag> bits) {
+    const auto key = key_of(Tag(), bits);
+    return {key, hn::Not(key)};
+  }
+  static HWY_INLINE RangeByKeys larger(RangeByKeys a, RangeByKeys b) {
+    return {hn::Max(a.high, b.high), hn::Max(a.low, b.low)};
+  }
+  static HWY_INLINE RangeByKeys neighbours(RangeByKeys low, RangeByKeys high) {
+    return {larger_neighbours(Tag(), low.high, high.high), larger_neighbours(Tag(), low.low, high.low)};
+  }
+
+  // Bits where positive, else all but the sign inverted. Its own inverse.
+  template <class D>
+  static HWY_INLINE hn::Vec<D> key_of(D d, hn::Vec<D> bits) {
+    return hn::Xor(bits, hn::And(hn::Set(d, kMagnitude<S>), hn::BroadcastSignBit(bits)));
+  }
+};
 
 // Extremes of many groups of one row at once, a group a lane: of elements by LargestMagnitude's or Range's
 // measure.
@@ -173,10 +223,10 @@ class GroupExtremes {
   // largest[i]: the magnitude of group i of `count`. Groups are done by kLanes: `largest` has room for that.
   // False where an element is not finite.
   static HWY_INLINE bool magnitudes(const Bits* from, int64_t count, int64_t size, Bits* largest) {
-    const auto magnitude = [](hn::Vec<Tag> bits) { return hn::And(bits, hn::Set(Tag(), kMagnitude<S>)); };
     auto all = hn::Zero(IntTag());
     for (int64_t i = 0; i < count; i += kLanes) {
-      const auto lanes = extremes(from + i * size, std::min(kLanes, count - i), size, magnitude);
+      const auto found = lanes_of<LargestOfGroup<S>>(from + i * size, std::min(kLanes, count - i), size);
+      const auto lanes = folded(Tag(), found.magnitude);
       all = hn::Max(all, lanes);
       store(lanes, largest + i);
     }
@@ -201,73 +251,53 @@ class GroupExtremes {
  private:
   using Tag = BitsTag<S>;
   static constexpr int64_t kStep = hn::MaxLanes(Tag());
-  static constexpr Bits kSign = std::numeric_limits<Bits>::min();
 
   struct Extremes {
     hn::Vec<IntTag> high, low;
   };
 
-  // Of groups with elements of either sign, which most are, the largest is the largest of their bits as
-  // signed integers, and the smallest as unsigned ones.
   static HWY_INLINE Extremes range(const Bits* from, int64_t groups, int64_t size) {
-    const IntTag d;
-    const auto positive = [](hn::Vec<Tag> bits) { return bits; };
-    const auto negative = [](hn::Vec<Tag> bits) { return hn::Xor(bits, hn::Set(Tag(), kSign)); };
-    const auto high = extremes(from, groups, size, positive), low = extremes(from, groups, size, negative);
-    if (HWY_LIKELY(hn::AllFalse(d, hn::Lt(hn::Min(high, low), hn::Zero(d))))) {
-      return {high, hn::Xor(low, hn::Set(d, int32_t{kSign}))};
+    const auto found = lanes_of<RangeOfGroup<S>>(from, groups, size);
+    const auto high = folded(Tag(), found.high), low = folded(hn::RebindToUnsigned<Tag>(), found.low);
+    const auto either = hn::AndNot(high, low);
+    if (HWY_UNLIKELY(!hn::AllTrue(IntTag(), hn::Lt(either, hn::Zero(IntTag()))))) {
+      return range_by_keys(from, groups, size);
     }
-    return range_by_keys(from, groups, size);
+    return {high, low};
   }
 
   static HWY_NOINLINE Extremes range_by_keys(const Bits* from, int64_t groups, int64_t size) {
-    const IntTag d;
-    const auto positive = [](hn::Vec<Tag> bits) { return key_of(Tag(), bits); };
-    const auto negative = [](hn::Vec<Tag> bits) { return hn::Not(key_of(Tag(), bits)); };
-    return {key_of(d, extremes(from, groups, size, positive)),
-            key_of(d, hn::Not(extremes(from, groups, size, negative)))};
+    using Keys = RangeByKeys<S>;
+    const Keys found = lanes_of<Keys>(from, groups, size);
+    const auto high = folded(Tag(), found.high), low = hn::Not(folded(Tag(), found.low));
+    return {Keys::key_of(IntTag(), high), Keys::key_of(IntTag(), low)};
   }
 
-  // Bits where positive, else all but the sign inverted: their order is the elements'. Its own inverse.
-  template <class D>
-  static HWY_INLINE hn::Vec<D> key_of(D d, hn::Vec<D> bits) {
-    return hn::Xor(bits, hn::And(hn::Set(d, kMagnitude<S>), hn::BroadcastSignBit(bits)));
+  // What is found in each of up to kLanes groups, in its 32-bit lane; lanes past them repeat the last.
+  template <class Found>
+  static HWY_INLINE Found lanes_of(const Bits* from, int64_t groups, int64_t size) {
+    if (groups == kLanes && size == kStep) return tree<Found, kLanes>(from, 0, kLanes, kStep);
+    return tree<Found, kLanes>(from, 0, groups, size);
   }
 
-  // The largest measure of each of up to kLanes groups; lanes past them repeat the last.
-  template <class Measure>
-  static HWY_INLINE hn::Vec<IntTag> extremes(const Bits* from, int64_t groups, int64_t size,
-                                             const Measure& measure) {
-    hn::Vec<IntTag> all[kLanes];
-    const Bits* const last = from + (groups - 1) * size;
-    const auto next = [&]() HWY_ATTR {
-      const auto most = largest(from, size, measure);
-      from = std::min(from + size, last);
-      return most;
-    };
-    if constexpr (sizeof(Bits) == 2) {
-      for (int64_t i = 0; i < kLanes / 2; ++i) {
-        const auto even = next(), odd = next();
-        all[i] = interleaved_neighbours(Tag(), even, odd);
-      }
-      fold_neighbours(Tag(), all, kLanes / 2);
-      const auto lanes = hn::BitCast(Tag(), larger_neighbours(Tag(), all[0], all[0]));
-      return hn::PromoteTo(IntTag(), hn::LowerHalf(lanes));
+  // Of groups [first, first + n), each in as many lanes as there is room for.
+  template <class Found, int64_t n>
+  static HWY_INLINE Found tree(const Bits* from, int64_t first, int64_t groups, int64_t size) {
+    if constexpr (n == 1) {
+      return of_group<Found>(from + std::min(first, groups - 1) * size, size);
     } else {
-      for (int64_t i = 0; i < kLanes; ++i) all[i] = next();
-      fold_neighbours(Tag(), all, kLanes);
-      return all[0];
+      return Found::neighbours(tree<Found, n / 2>(from, first, groups, size),
+                               tree<Found, n / 2>(from, first + n / 2, groups, size));
     }
   }
 
-  // Lane by lane, of one group.
-  template <class Measure>
-  static HWY_INLINE hn::Vec<Tag> largest(const Bits* group, int64_t size, const Measure& measure) {
-    auto most = measure(hn::LoadU(Tag(), group));
+  template <class Found>
+  static HWY_INLINE Found of_group(const Bits* group, int64_t size) {
+    Found found = Found::of(hn::LoadU(Tag(), group));
     for (int64_t at = kStep; at < size; at += kStep) {
-      most = hn::Max(most, measure(hn::LoadU(Tag(), group + at)));
+      found = Found::larger(found, Found::of(hn::LoadU(Tag(), group + at)));
     }
-    return most;
+    return found;
   }
 
   static HWY_INLINE void store(hn::Vec<IntTag> lanes, Bits* to) {
