@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <type_traits>
 
+#include "quantize/e4m3_codes-inl.h"
 #include "quantize/encode-inl.h"
 #include "quantize/group_codes-inl.h"
 #include "quantize/mantissa_table-inl.h"

@@ -26,6 +26,26 @@ HWY_INLINE hn::Vec<ByteTag> low_bytes(WordVector a, WordVector b, WordVector c, 
   return hn::ConcatEven(ByteTag(), hn::BitCast(ByteTag(), high), hn::BitCast(ByteTag(), low));
 }
 
+// The dwords of 16-byte blocks, the first ones of all blocks, then the second ones and so on.
+HWY_INLINE WordVector dwords_of_blocks(WordVector v) {
+  struct Order {
+    alignas(64) int32_t lanes[kLanes] = {};
+    constexpr Order() {
+      for (int64_t i = 0; i < kLanes; ++i)
+        lanes[i] = static_cast<int32_t>(i % (kLanes / 4) * 4 + i / (kLanes / 4));
+    }
+  };
+  static constexpr Order kOrder;
+  return hn::TableLookupLanes(v, hn::SetTableIndices(WordTag(), kOrder.lanes));
+}
+
+// From the first bytes of all 32-bit lanes to their fourth ones.
+HWY_INLINE hn::Vec<ByteTag> transposed(hn::Vec<ByteTag> v) {
+  alignas(16) static constexpr uint8_t kOrder[16] = {0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15};
+  const auto blocks = hn::TableLookupBytes(v, hn::LoadDup128(ByteTag(), kOrder));
+  return hn::BitCast(ByteTag(), dwords_of_blocks(hn::BitCast(WordTag(), blocks)));
+}
+
 // Nearest even comes from adding this, whose last place is one: the code is in the low bits.
 inline constexpr float kRounding = 0x1.8p23f;
 
@@ -35,13 +55,13 @@ HWY_INLINE hn::Vec<SignedByteTag> nearest_bytes(FloatVector a, FloatVector b, Fl
 #if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL
   const __m512i low = _mm512_packs_epi32(_mm512_cvtps_epi32(a.raw), _mm512_cvtps_epi32(b.raw));
   const __m512i high = _mm512_packs_epi32(_mm512_cvtps_epi32(c.raw), _mm512_cvtps_epi32(d.raw));
-  const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-  return hn::Vec<SignedByteTag>{_mm512_permutexvar_epi32(order, _mm512_packs_epi16(low, high))};
+  const WordVector packed{_mm512_packs_epi16(low, high)};
+  return hn::BitCast(SignedByteTag(), dwords_of_blocks(packed));
 #elif HWY_TARGET == HWY_AVX2
   const __m256i low = _mm256_packs_epi32(_mm256_cvtps_epi32(a.raw), _mm256_cvtps_epi32(b.raw));
   const __m256i high = _mm256_packs_epi32(_mm256_cvtps_epi32(c.raw), _mm256_cvtps_epi32(d.raw));
-  const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
-  return hn::Vec<SignedByteTag>{_mm256_permutevar8x32_epi32(_mm256_packs_epi16(low, high), order)};
+  const WordVector packed{_mm256_packs_epi16(low, high)};
+  return hn::BitCast(SignedByteTag(), dwords_of_blocks(packed));
 #else
   const auto word = [](FloatVector x) HWY_ATTR {
     const FloatTag f;
