@@ -117,14 +117,14 @@ HWY_INLINE void encode_run(const typename S::Bits* from, int64_t count, const Un
 
 template <class S, class Codes, Encoding kEncoding, bool kZeroPoint>
 void encode_strip(const Strip& strip, const UnitCoder* units, int64_t ahead) {
-  const auto* from = static_cast<const typename S::Bits*>(strip.from);
-  uint8_t* to = strip.to;
-  for (int64_t row = 0; row < strip.rows; ++row, from += strip.stride, to += strip.to_stride) {
-    const UnitCoder* unit = units;
-    for (int64_t col = 0, end = strip.unit_cols - strip.skipped; col < strip.cols;
-         col = end, end += strip.unit_cols, ++unit) {
-      encode_run<S, Codes, kEncoding, kZeroPoint>(from + col, std::min(end, strip.cols) - col, *unit,
-                                                  to + col * Codes::kBits / 8, ahead);
+  const UnitCoder* unit = units;
+  for (int64_t col = 0, end = strip.unit_cols - strip.skipped; col < strip.cols;
+       col = end, end += strip.unit_cols, ++unit) {
+    const auto* from = static_cast<const typename S::Bits*>(strip.from) + col;
+    uint8_t* to = strip.to + col * Codes::kBits / 8;
+    const int64_t cols = std::min(end, strip.cols) - col;
+    for (int64_t row = 0; row < strip.rows; ++row, from += strip.stride, to += strip.to_stride) {
+      encode_run<S, Codes, kEncoding, kZeroPoint>(from, cols, *unit, to, ahead);
     }
   }
 }
