@@ -45,8 +45,7 @@ class RowWalk {
     const int64_t row_bytes = std::max<int64_t>(1, box_.cols * static_cast<int64_t>(sizeof(Bits)));
     const int64_t step = std::clamp<int64_t>(kBytes / row_bytes, 1, kLanes);
     for (int64_t row = box_.row; row < units_.row_end(); row += step) {
-      if (Fault fault = batch(row, std::min(step, units_.row_end() - row), rows_ahead(step)))
-        return fault;
+      if (Fault fault = batch(row, std::min(step, units_.row_end() - row), rows_ahead(step))) return fault;
     }
     return std::nullopt;
   }

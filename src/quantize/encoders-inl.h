@@ -72,15 +72,15 @@ void prepare_unit(UnitCoder& unit, int64_t elements) {
   const float factor = unit.factors.factor;
   unit.short_way = false;
   if (elements < kWorth) return;
+  const Encoder<S, Codes, kEncoding, kZeroPoint> encoder(unit.factors);
+  const auto to_code_space = [&](FloatVector x) HWY_ATTR { return encoder.code_space(x); };
   if constexpr (kTabled<S, Codes>) {
     if (!suits_table(factor)) return;
-    const Encoder<S, Codes, kEncoding, kZeroPoint> encoder(unit.factors);
-    fill_table([&](FloatVector x) HWY_ATTR { return encoder.code_space(x); },
-               kMultiplies ? 0x1p-6f / factor : 0x1p-6f * factor, unit.table);
+    fill_table(to_code_space, kMultiplies ? 0x1p-6f / factor : 0x1p-6f * factor, unit.table);
     unit.short_way = true;
   } else if constexpr (kUntied<S, Codes, kEncoding>) {
     unit.multiplier = kMultiplies ? factor : unit.factors.reciprocal;
-    unit.short_way = keeps_off_ties<S>(unit.multiplier);
+    unit.short_way = keeps_off_ties<S>(to_code_space, unit.multiplier);
   }
 }
 
