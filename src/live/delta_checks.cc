@@ -37,13 +37,13 @@ Status check_positions(const Source& source, std::span<const uint32_t> positions
               {source.name});
 }
 
-Status check_values(const Source& source, const TensorDelta& delta, size_t begin, size_t end) {
+Status check_values(const Source& source, const SourceChanges& changes, size_t begin, size_t end) {
   const auto count = static_cast<int64_t>(end - begin);
   const auto each = static_cast<size_t>(element_bytes(source));
   auto [amax, fault] =
-      absolute_maximum({source.dtype, delta.values.data() + begin * each, count, 0, 1, 0, count});
+      absolute_maximum({source.dtype, changes.values.data() + begin * each, count, 0, 1, 0, count});
   if (!fault) return {};
-  const int64_t position = delta.positions[begin + static_cast<size_t>(fault->col)];
+  const int64_t position = changes.positions[begin + static_cast<size_t>(fault->col)];
   fault->row = position / source.cols;
   fault->col = position % source.cols;
   return tl::unexpected(fault_error(source, *fault));
@@ -81,25 +81,22 @@ Status check_facts(const Source& source, const TensorDelta& delta) {
               {source.name});
 }
 
-TensorDelta owned(const TensorDelta& delta, const Source& source) {
+SourceChanges owned(const TensorDelta& delta, const Source& source) {
   const auto each = static_cast<size_t>(element_bytes(source));
   const bool aligned = reinterpret_cast<uintptr_t>(delta.values.data()) % each == 0;
-  TensorDelta kept = delta;
-  if (!delta.owner || !aligned) {
-    kept = make_delta(
-        delta.name, delta.dtype, delta.shape,
-        {{delta.positions.begin(), delta.positions.end()}, {delta.values.begin(), delta.values.end()}});
-  }
-  kept.name = source.name;
-  return kept;
+  if (delta.owner && aligned) return {delta.positions, delta.values, delta.owner};
+  const auto copy = std::make_shared<ChangedCells>();
+  copy->positions.assign(delta.positions.begin(), delta.positions.end());
+  copy->values.assign(delta.values.begin(), delta.values.end());
+  return {copy->positions, copy->values, copy};
 }
 
-Status check_changes(const Source& source, const TensorDelta& delta) {
-  const size_t count = delta.positions.size();
+Status check_changes(const Source& source, const SourceChanges& changes) {
+  const size_t count = changes.positions.size();
   return run_jobs(static_cast<int64_t>((count + kElements - 1) / kElements), [&](int64_t i) -> Status {
     const size_t begin = static_cast<size_t>(i) * kElements, end = std::min(begin + kElements, count);
-    LW_TRY(check_positions(source, delta.positions, begin, end));
-    return check_values(source, delta, begin, end);
+    LW_TRY(check_positions(source, changes.positions, begin, end));
+    return check_values(source, changes, begin, end);
   });
 }
 

@@ -10,10 +10,21 @@ namespace liveweight {
 // positions.
 Status check_facts(const Source& source, const TensorDelta& delta);
 
-// Positions that ascend within the tensor, and finite values; on all threads.
-Status check_changes(const Source& source, const TensorDelta& delta);
+// What a delta changes of the source that it is of: kept alive, its values aligned. Copies share.
+struct SourceChanges {
+  std::span<const uint32_t> positions;
+  std::span<const std::byte> values;
+  std::shared_ptr<const void> owner;
 
-// The delta under the source's name, kept alive by its owner (a copy, where it had none), its values aligned.
-TensorDelta owned(const TensorDelta& delta, const Source& source);
+  TensorDelta delta_of(const Source& source) const {
+    return {source.name, source.dtype, source.shape, positions, values, owner};
+  }
+};
+
+// By the delta's owner; a copy, where it has none.
+SourceChanges owned(const TensorDelta& delta, const Source& source);
+
+// Positions that ascend within the tensor, and finite values; on all threads.
+Status check_changes(const Source& source, const SourceChanges& changes);
 
 }  // namespace liveweight

@@ -11,17 +11,19 @@ namespace liveweight {
 
 std::vector<DeltaStaging::Job> DeltaStaging::queue_jobs() {
   std::vector<Job> jobs;
-  for (const auto& [index, delta] : deltas_) {
+  jobs.reserve(changes_.size());
+  for (const auto& [index, changes] : changes_) {
     const Source& source = plan_.sources[index];
-    for (size_t t = 0; t < source.targets.size(); ++t) {
-      const Target& target = source.targets[t];
-      const auto target_index = static_cast<int32_t>(t);
-      for (const DeltaRows& part : split_rows(delta.positions, source.rows, source.cols, target.tile_rows)) {
-        jobs.push_back({index, target_index, part});
-      }
+    Job job{index, 0, &changes, {}};
+    for (; job.target < static_cast<int32_t>(source.targets.size()); ++job.target) {
+      const Target& target = source.targets[job.target];
+      split_rows(changes.positions, source.rows, source.cols, target.tile_rows, [&](const DeltaRows& part) {
+        job.part = part;
+        jobs.push_back(job);
+      });
       SlotLag& lag = lag_of_(target.parameter);
-      lag.changes.push_back({index, target_index, delta.positions, delta.owner});
-      lag.elements += delta.positions.size();
+      lag.changes.push_back({index, job.target, changes.positions, changes.owner});
+      lag.elements += changes.positions.size();
     }
   }
   return jobs;
@@ -67,17 +69,17 @@ void DeltaStaging::add_patches(const Job& job, std::vector<ElementPatch>& patche
   const Target& target = source.targets[job.target];
   const KernelFormat& format = format_of(target);
   if (format.rows == 0 || format.cols == 0) return;
-  const TensorDelta& delta = deltas_.at(job.source);
+  const SourceChanges& changes = *job.changes;
   std::byte* slot = slot_of_(target.parameter);
   const std::byte* old = has_old_ && format.scheme.quantizes() ? old_of(job.source).data : nullptr;
   const auto add_rows = [&](const Segment& segment, int64_t begin_row, int64_t end_row) {
-    const size_t begin = first_from(delta.positions, job.part.begin, job.part.end, begin_row * source.cols);
-    const size_t end = first_from(delta.positions, begin, job.part.end, end_row * source.cols);
+    const size_t begin = first_from(changes.positions, job.part.begin, job.part.end, begin_row * source.cols);
+    const size_t end = first_from(changes.positions, begin, job.part.end, end_row * source.cols);
     patches.push_back(
         {{&format, slot, target.matrix, segment},
          source.dtype,
-         {delta.positions.subspan(begin, end - begin),
-          delta.values.data() + begin * static_cast<size_t>(element_bytes(source)), source.cols, old},
+         {changes.positions.subspan(begin, end - begin),
+          changes.values.data() + begin * static_cast<size_t>(element_bytes(source)), source.cols, old},
          {}});
   };
   const int64_t tile = target.tile_rows, job_end = job.part.row + job.part.rows;

@@ -27,9 +27,16 @@ Source one_source() {
   return source;
 }
 
+std::vector<DeltaRows> parts_of(std::span<const uint32_t> positions, int64_t rows, int64_t cols,
+                                int64_t tile_rows) {
+  std::vector<DeltaRows> parts;
+  split_rows(positions, rows, cols, tile_rows, [&](const DeltaRows& part) { parts.push_back(part); });
+  return parts;
+}
+
 TEST(DeltaParts, OfOneChangeAreTheWholeTileOfItsRow) {
   const std::vector<uint32_t> positions = {5 * 16 + 3};
-  const auto parts = split_rows(positions, 24, 16, 4);
+  const auto parts = parts_of(positions, 24, 16, 4);
   ASSERT_EQ(parts.size(), 1u);
   EXPECT_EQ(parts[0].row, 4);
   EXPECT_EQ(parts[0].rows, 4);
@@ -38,7 +45,7 @@ TEST(DeltaParts, OfOneChangeAreTheWholeTileOfItsRow) {
 TEST(DeltaParts, OfManyChangesBeginAndEndBetweenTiles) {
   constexpr int64_t kRows = 5000, kCols = 16, kTile = 128;
   const auto positions = every_element(kRows * kCols);
-  const auto parts = split_rows(positions, kRows, kCols, kTile);
+  const auto parts = parts_of(positions, kRows, kCols, kTile);
   ASSERT_GT(parts.size(), 3u);
   int64_t row = 0;
   for (const DeltaRows& part : parts) {
@@ -57,7 +64,7 @@ TEST(DeltaParts, KeepTheirValuesWhereElementsMayBeRead) {
   const std::vector<uint32_t> positions = {1, 6};
   for (const size_t offset : {1, 2, 3}) {
     const std::span<const std::byte> values(memory->data() + offset, 8);
-    const TensorDelta kept = owned({"w", DType::kF32, {2, 4}, positions, values, memory}, one_source());
+    const SourceChanges kept = owned({"w", DType::kF32, {2, 4}, positions, values, memory}, one_source());
     EXPECT_EQ(reinterpret_cast<uintptr_t>(kept.values.data()) % sizeof(float), 0u);
     EXPECT_TRUE(std::equal(kept.values.begin(), kept.values.end(), values.begin(), values.end()));
     EXPECT_TRUE(std::equal(kept.positions.begin(), kept.positions.end(), positions.begin()));
@@ -67,7 +74,7 @@ TEST(DeltaParts, KeepTheirValuesWhereElementsMayBeRead) {
 TEST(DeltaParts, WithoutAnOwnerAreCopied) {
   const std::vector<uint32_t> positions = {1, 6};
   const std::vector<float> values = {1, 2};
-  const TensorDelta kept =
+  const SourceChanges kept =
       owned({"w", DType::kF32, {2, 4}, positions, std::as_bytes(std::span(values)), nullptr}, one_source());
   EXPECT_TRUE(kept.owner);
   EXPECT_NE(kept.positions.data(), positions.data());
@@ -75,7 +82,8 @@ TEST(DeltaParts, WithoutAnOwnerAreCopied) {
 }
 
 TEST(DeltaParts, TakeTheNameOfTheTensorInTheModel) {
-  EXPECT_EQ(owned({"another", DType::kF32, {2, 4}, {}, {}, nullptr}, one_source()).name, "w");
+  const Source source = one_source();
+  EXPECT_EQ(owned({"another", DType::kF32, {2, 4}, {}, {}, nullptr}, source).delta_of(source).name, "w");
 }
 
 TEST(SlotLag, IsNoneOnlyWhereNothingMayDiffer) {

@@ -1,9 +1,10 @@
 // Sharing the positions of a delta out among threads.
 #pragma once
 
+#include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <span>
-#include <vector>
 
 namespace liveweight {
 
@@ -15,12 +16,23 @@ struct DeltaRows {
   int64_t rows = 0;
 };
 
-// Ascending positions of a tensor of rows x cols, cut at multiples of `tile_rows` rows into parts of about
-// 16,000, each with a changed element.
-std::vector<DeltaRows> split_rows(std::span<const uint32_t> positions, int64_t rows, int64_t cols,
-                                  int64_t tile_rows);
-
 // The first of the positions from `begin` on that is not below `position`: soon where it is near.
 size_t first_from(std::span<const uint32_t> positions, size_t begin, size_t end, int64_t position);
+
+// Calls take(DeltaRows) for ascending positions of a tensor of rows x cols, cut at multiples of `tile_rows`
+// rows into parts of about 16,000, each with a changed element.
+template <typename Take>
+void split_rows(std::span<const uint32_t> positions, int64_t rows, int64_t cols, int64_t tile_rows,
+                const Take& take) {
+  constexpr size_t kPart = size_t{1} << 14;
+  for (size_t begin = 0; begin < positions.size();) {
+    const int64_t row = positions[begin] / cols / tile_rows * tile_rows;
+    const size_t last = std::min(begin + kPart, positions.size()) - 1;
+    const int64_t end_row = std::min(rows, (positions[last] / cols / tile_rows + 1) * tile_rows);
+    const size_t end = first_from(positions, last, positions.size(), end_row * cols);
+    take(DeltaRows{begin, end, row, end_row - row});
+    begin = end;
+  }
+}
 
 }  // namespace liveweight

@@ -10,40 +10,35 @@
 namespace liveweight {
 namespace {
 
-bool equal(const TensorDelta& a, const TensorDelta& b) {
+bool equal(const SourceChanges& a, const SourceChanges& b) {
   return std::equal(a.positions.begin(), a.positions.end(), b.positions.begin(), b.positions.end()) &&
          std::equal(a.values.begin(), a.values.end(), b.values.begin(), b.values.end());
 }
 
 }  // namespace
 
-Status DeltaStaging::add(int32_t index, const TensorDelta& given) {
+Status DeltaStaging::add(int32_t index, const TensorDelta& delta) {
   const Source& source = plan_.sources[index];
-  LW_TRY(check_facts(source, given));
-  TensorDelta delta = owned(given, source);
-  LW_TRY(check_changes(source, delta));
+  LW_TRY(check_facts(source, delta));
+  SourceChanges changes = owned(delta, source);
+  LW_TRY(check_changes(source, changes));
   std::lock_guard lock(mutex_);
-  counts_.changed_elements += delta.positions.size();
+  counts_.changed_elements += changes.positions.size();
   ++added_;
-  deltas_.emplace(index, std::move(delta));
+  changes_.emplace(index, std::move(changes));
   return {};
 }
 
 Status DeltaStaging::settle_aliases() {
-  for (const auto& [index, delta] : deltas_) {
+  for (const auto& [index, changes] : changes_) {
     const int32_t primary = plan_.sources[index].alias_of;
     if (primary < 0) continue;
-    const auto [known, added] = deltas_.emplace(primary, delta);
-    if (added) {
-      known->second.name = plan_.sources[primary].name;
-      continue;
-    }
-    if (equal(known->second, delta)) continue;
-    const std::string& name = plan_.sources[index].name;
-    return fail(
-        ErrorCode::kDuplicateTensor,
-        fmt::format("tensor {}: it is tied to {}, but their changes differ", name, known->second.name),
-        {name, known->second.name});
+    const auto [known, added] = changes_.emplace(primary, changes);
+    if (added || equal(known->second, changes)) continue;
+    const std::string &name = plan_.sources[index].name, &tied = plan_.sources[primary].name;
+    return fail(ErrorCode::kDuplicateTensor,
+                fmt::format("tensor {}: it is tied to {}, but their changes differ", name, tied),
+                {name, tied});
   }
   return {};
 }
@@ -64,15 +59,15 @@ Status DeltaStaging::run(const Mirror* mirror, bool has_old, const std::string& 
 
 std::vector<TensorDelta> DeltaStaging::take() {
   std::vector<TensorDelta> all;
-  all.reserve(deltas_.size());
+  all.reserve(changes_.size());
   for (size_t i = 0; i < plan_.sources.size(); ++i) {
-    const auto primary = deltas_.find(plan_.sources[i].alias_of);
-    if (primary == deltas_.end() || has(static_cast<int32_t>(i))) continue;
-    all.push_back(primary->second);
-    all.back().name = plan_.sources[i].name;
+    const Source& source = plan_.sources[i];
+    if (source.alias_of < 0 || has(static_cast<int32_t>(i))) continue;
+    const auto primary = changes_.find(source.alias_of);
+    if (primary != changes_.end()) all.push_back(primary->second.delta_of(source));
   }
-  for (auto& [index, delta] : deltas_) all.push_back(std::move(delta));
-  deltas_.clear();
+  for (const auto& [index, changes] : changes_) all.push_back(changes.delta_of(plan_.sources[index]));
+  changes_.clear();
   return all;
 }
 

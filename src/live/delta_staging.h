@@ -7,6 +7,7 @@
 #include <mutex>
 #include <vector>
 
+#include "live/delta_checks.h"
 #include "live/delta_split.h"
 #include "live/piece.h"
 #include "live/plan_tables.h"
@@ -31,9 +32,9 @@ class DeltaStaging {
   DeltaStaging(const Plan::Implementation& plan, SlotOf slot_of, LagOf lag_of)
       : plan_(plan), slot_of_(std::move(slot_of)), lag_of_(std::move(lag_of)) {}
 
-  // Checks and queues. The delta is kept alive where it has an owner, else copied. Thread-safe.
+  // Checks and queues. The changes are kept alive where they have an owner, else copied. Thread-safe.
   Status add(int32_t source, const TensorDelta& delta);
-  bool has(int32_t source) const { return deltas_.contains(source); }
+  bool has(int32_t source) const { return changes_.contains(source); }
   int64_t tensors() const { return added_; }  // that came
 
   // A delta of an alias stands in for its tensor's; where both came they must be equal.
@@ -54,6 +55,7 @@ class DeltaStaging {
   struct Job {
     int32_t source;
     int32_t target;
+    const SourceChanges* changes;
     DeltaRows part;
   };
   // What one job on one source needs and notes, so that threads meet only at its end.
@@ -100,7 +102,7 @@ class DeltaStaging {
   SlotOf slot_of_;
   LagOf lag_of_;
   std::mutex mutex_;
-  std::map<int32_t, TensorDelta> deltas_;  // by source
+  std::map<int32_t, SourceChanges> changes_;  // by source
   const Mirror* mirror_ = nullptr;
   bool has_old_ = false;
   std::string why_;

@@ -31,8 +31,8 @@ TensorView DeltaStaging::old_of(int32_t index) const {
 DeltaStaging::Notes DeltaStaging::notes_on(int32_t source) const {
   Notes notes;
   notes.old = old_of(source);
-  const auto known = deltas_.find(source);
-  if (known == deltas_.end()) return notes;
+  const auto known = changes_.find(source);
+  if (known == changes_.end()) return notes;
   notes.positions = known->second.positions;
   notes.values = known->second.values;
   notes.end = notes.positions.size();
@@ -251,10 +251,10 @@ bool DeltaStaging::fills_edges(const Source& source, const Target& target) const
 }
 
 Status DeltaStaging::quantize_all_edges() {
-  for (const auto& [index, delta] : deltas_) {
+  for (const auto& [index, changes] : changes_) {
     const Source& source = plan_.sources[index];
     const int64_t last = source.rows * source.cols - 1;
-    if (delta.positions.empty() || delta.positions.back() != last) continue;
+    if (changes.positions.empty() || changes.positions.back() != last) continue;
     for (size_t t = 0; t < source.targets.size(); ++t) {
       if (fills_edges(source, source.targets[t])) {
         LW_TRY(quantize_edges(index, static_cast<int32_t>(t)));

@@ -14,6 +14,7 @@ namespace liveweight {
 // Calls job(i) -> Status for i in [0, count). After a failure, jobs that come later in order are skipped.
 template <typename Job>
 Status run_jobs(int64_t count, const Job& job) {
+  if (count == 1) return job(0);
   std::atomic<int64_t> first_failed{count};
   std::optional<Error> error;
   std::mutex mutex;

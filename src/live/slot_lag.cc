@@ -29,9 +29,9 @@ std::vector<LagPart> parts_of(const Plan::Implementation& plan, const KernelForm
   std::vector<LagPart> parts;
   for (const SlotLag::Change& change : lag.changes) {
     const Source& source = plan.sources[change.source];
-    for (const DeltaRows& rows : split_rows(change.positions, source.rows, source.cols, 1)) {
+    split_rows(change.positions, source.rows, source.cols, 1, [&](const DeltaRows& rows) {
       parts.push_back({&change, rows.begin, rows.end});
-    }
+    });
   }
   // Boxes of one tensor-wide unit share its scale: one thread writes it.
   const size_t step = has_one_scale(format) ? std::max<size_t>(1, lag.units.size()) : 16;

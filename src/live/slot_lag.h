@@ -35,9 +35,10 @@ struct SlotLag {
   bool none() const { return !everything && changes.empty() && units.empty(); }
   // From here on nothing is known; what was noted takes no memory.
   void forget() { *this = SlotLag{}; }
+  // Keeps the memory that the next update's changes will be noted in.
   void clear() {
-    *this = SlotLag{};
-    everything = false;
+    changes.clear();
+    *this = SlotLag{false, 0, std::move(changes), {}};
   }
   // Where copying the slot is cheaper than going to each changed element, `forget`.
   void shorten(uint64_t slot_bytes);

@@ -82,7 +82,8 @@ class PlaceFinder {
     const Vector begin = hn::Add(set(places_.codes), times(row, places_.code_row_bytes));
     hn::Store(hn::Add(begin, hn::ShiftRight<3>(bit)), d, batch.code + first);
     const hn::Rebind<uint8_t, Tag> bytes;
-    hn::StoreU(hn::TruncateTo(bytes, hn::And(bit, set(7))), bytes, batch.shift + first);
+    const Vector mask = hn::Shl(set(places_.code_mask), hn::And(bit, set(7)));
+    hn::StoreU(hn::TruncateTo(bytes, mask), bytes, batch.mask + first);
   }
 
   void locate_scales(Vector row, Vector col, int64_t first, ElementPlaceBatch& batch) const {

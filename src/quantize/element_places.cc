@@ -54,6 +54,7 @@ ElementPlaces::ElementPlaces(const SlotRegion& region, int64_t source_cols)
   first_counting_col = static_cast<uint32_t>(counting.begin);
   counting_cols = static_cast<uint32_t>(counting.end - counting.begin);
   code_bits_log2 = static_cast<uint32_t>(std::countr_zero(static_cast<uint32_t>(code_bits(format))));
+  code_mask = static_cast<uint8_t>((1u << std::min(code_bits(format), int64_t{8})) - 1);
   codes = row_offset(format.data, region.matrix, segment.row);
   code_row_bytes = static_cast<uint64_t>(format.data.row_bytes);
   first_unit_row = unit_row_of.divide(static_cast<uint32_t>(first_row));
@@ -72,7 +73,7 @@ ElementPlace ElementPlaces::operator()(uint32_t position) const {
   ElementPlace place;
   place.keeps = row >= 0 && row < rows && source_col == kept_col;
   place.counts = source_col - first_counting_col < counting_cols;
-  place.shift = static_cast<uint8_t>(bit % 8);
+  place.mask = static_cast<uint8_t>(code_mask << bit % 8);
   place.code = codes + static_cast<uint64_t>(kept_row) * code_row_bytes + bit / 8;
   const uint32_t unit_row = unit_row_of.divide(static_cast<uint32_t>(kept_row + first_row));
   const uint32_t unit_col = unit_col_of.divide(kept_col);
@@ -88,7 +89,7 @@ void locate_elements_reference(const ElementPlaces& places, const uint32_t* posi
     const ElementPlace place = places(positions[i]);
     batch.keeps |= uint64_t{place.keeps} << i;
     batch.counts |= uint64_t{place.counts} << i;
-    batch.shift[i] = place.shift;
+    batch.mask[i] = place.mask;
     batch.code[i] = place.code;
     batch.scale[i] = place.scale;
   }

@@ -14,7 +14,7 @@ namespace liveweight {
 struct ElementPlace {
   bool keeps = false;   // whether the region keeps the element
   bool counts = false;  // whether its unit is one that the region holds something of, by its columns
-  uint8_t shift = 0;    // of its code in the first byte
+  uint8_t mask = 0;     // the bits of its code in the first byte
   uint64_t code = 0;    // that byte's offset in the slot; of the nearest element where it is not kept
   uint64_t scale = 0;   // offset of its unit's scale; of the nearest unit that is kept where none of it is
 };
@@ -23,7 +23,7 @@ struct ElementPlace {
 struct ElementPlaceBatch {
   alignas(64) uint64_t code[kElementBatch];
   alignas(64) uint64_t scale[kElementBatch];
-  alignas(64) uint8_t shift[kElementBatch];
+  alignas(64) uint8_t mask[kElementBatch];
   uint64_t keeps = 0;
   uint64_t counts = 0;
 };
@@ -48,6 +48,7 @@ struct ElementPlaces {
   uint32_t first_col, last_col;
   uint32_t first_counting_col, counting_cols;
   uint32_t code_bits_log2;
+  uint8_t code_mask;  // of a code that begins its byte
   uint64_t codes, code_row_bytes;
   uint32_t first_unit_row, first_unit_col;
   uint64_t scales, scale_row_bytes, scale_bytes;  // from unit to unit

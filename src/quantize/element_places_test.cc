@@ -83,7 +83,7 @@ TEST_P(ElementPlacesOn, ABatchHasThePlaceOfEachOfItsElements) {
       for (int64_t i = 0; i < count; ++i) {
         ASSERT_EQ(fast.code[i], oracle.code[i]) << scheme << ' ' << positions[static_cast<size_t>(i)];
         ASSERT_EQ(fast.scale[i], oracle.scale[i]) << scheme << ' ' << positions[static_cast<size_t>(i)];
-        ASSERT_EQ(fast.shift[i], oracle.shift[i]) << scheme << ' ' << positions[static_cast<size_t>(i)];
+        ASSERT_EQ(fast.mask[i], oracle.mask[i]) << scheme << ' ' << positions[static_cast<size_t>(i)];
       }
     }
   }

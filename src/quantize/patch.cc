@@ -41,72 +41,91 @@ struct Patching {
   std::vector<uint32_t>& doubtful;
 };
 
-// Elements whose old values tell whether they held their units' scales up. Each is fetched long before it is
-// looked at, as they lie apart.
+// Elements whose old values tell whether they held their units' scales up. Each lies in a page of its own,
+// whose translation takes as long as all else: read in one go, so that several are translated at once, which
+// fetching them one by one beside other work does not do.
 class Questions {
  public:
   void ask(const Patching& patch, uint32_t position, float scale) {
     if (!patch.changes.old) return patch.doubtful.push_back(position);
-    if (asked_ - answered_ == kMost) answer_one();
-    __builtin_prefetch(patch.changes.old + position * patch.source_bytes);
-    ring_[asked_++ % kMost] = {&patch, position, scale};
+    if (asked_ == kMost) answer_all();
+    questions_[asked_++] = {&patch, position, scale};
   }
 
   void answer_all() {
-    while (answered_ < asked_) answer_one();
+    float old[kMost];
+    for (size_t i = 0; i < asked_; ++i) {
+      const auto& [patch, position, scale] = questions_[i];
+      old[i] = load_high_precision(patch->source, patch->changes.old, position);
+    }
+    for (size_t i = 0; i < asked_; ++i) {
+      const auto& [patch, position, scale] = questions_[i];
+      if (!(patch->rule.scale_of(std::fabs(old[i])) < scale)) patch->doubtful.push_back(position);
+    }
+    asked_ = 0;
   }
 
  private:
-  static constexpr size_t kMost = 32;
-  struct Asked {
+  static constexpr size_t kMost = 128;
+  struct Question {
     const Patching* patch;
     uint32_t position;
     float scale;
   };
 
-  void answer_one() {
-    const auto& [patch, position, scale] = ring_[answered_++ % kMost];
-    const float old = std::fabs(load_high_precision(patch->source, patch->changes.old, position));
-    if (!(patch->rule.scale_of(old) < scale)) patch->doubtful.push_back(position);
+  size_t asked_ = 0;
+  Question questions_[kMost];
+};
+
+// The lines that a batch needs. They are fetched one by one, while another batch is worked on: asked for at
+// once they would wait for one another.
+class Lines {
+ public:
+  Lines(const std::byte* slot, const ElementPlaceBatch& places, int64_t count)
+      : slot_(slot), code_(places.code), scale_(places.scale), left_(count) {}
+
+  void fetch_next() {
+    if (left_ == 0) return;
+    __builtin_prefetch(slot_ + *code_++, 1);
+    __builtin_prefetch(slot_ + *scale_++);
+    --left_;
+  }
+  void fetch_rest() {
+    while (left_ > 0) fetch_next();
   }
 
-  size_t asked_ = 0, answered_ = 0;
-  Asked ring_[kMost];
+ private:
+  const std::byte* slot_;
+  const uint64_t* code_;
+  const uint64_t* scale_;
+  int64_t left_;
 };
 
 // Changes of one patch that follow one another.
 class Batch {
  public:
+  // Its lines are not in the cache yet.
   void locate(const Patching& of, size_t first, size_t count);
   bool empty() const { return count_ == 0; }
-  // Lines that the batch needs come one by one, while another batch is worked on: asked for at once they
-  // would wait for one another.
-  void fetch_next() {
-    if (fetched_ == count_) return;
-    __builtin_prefetch(patch_->slot + places_.code[fetched_], 1);
-    __builtin_prefetch(patch_->slot + places_.scale[fetched_]);
-    ++fetched_;
-  }
-  void fetch_rest() {
-    while (fetched_ < count_) fetch_next();
-  }
-  // Fetches `ahead` meanwhile.
-  void run(Batch& ahead, Questions& questions);
+  Lines lines() const { return {patch_->slot, places_, count_}; }
+  // Fetches lines of another meanwhile.
+  void run(Lines ahead, Questions& questions);
 
  private:
-  bool keeps(int64_t i) const { return places_.keeps >> i & 1; }
+  // The loops take what they fetch by value, and what they go by into locals: a store of a byte might change
+  // anything else.
   template <size_t kBytes>
-  void copy(Batch& ahead) const;
-  void load(Batch& ahead);
+  Lines copy(Lines ahead) const;
+  template <int64_t kBits>
+  Lines load(Lines ahead);
   void load_scales();
   void find_doubtful(Questions& questions) const;
   template <int64_t kBits>
-  void store(Batch& ahead) const;
+  Lines store(Lines ahead);
 
   const Patching* patch_ = nullptr;
   size_t first_ = 0;  // among the patch's changes
   int64_t count_ = 0;
-  int64_t fetched_ = 0;
   ElementPlaceBatch places_;
   ElementBatch elements_;
 };
@@ -115,63 +134,80 @@ void Batch::locate(const Patching& of, size_t first, size_t count) {
   patch_ = &of;
   first_ = first;
   count_ = static_cast<int64_t>(count);
-  fetched_ = 0;
   if (!empty()) locate_elements(of.places, of.changes.positions.data() + first, count_, places_);
 }
 
 // Copies of a size that the compiler knows are one instruction.
-void Batch::run(Batch& ahead, Questions& questions) {
-  if (!patch_->quantizes) return patch_->source_bytes == 2 ? copy<2>(ahead) : copy<4>(ahead);
-  load(ahead);
+void Batch::run(Lines ahead, Questions& questions) {
+  if (!patch_->quantizes) {
+    ahead = patch_->source_bytes == 2 ? copy<2>(ahead) : copy<4>(ahead);
+    return ahead.fetch_rest();
+  }
+  ahead = patch_->bits == 8 ? load<8>(ahead) : load<4>(ahead);
+  load_scales();
   if (patch_->rule.from_scale) {
     encode_elements(patch_->rule, elements_, count_);
   } else {
     elements_.unclear = ~uint64_t{0};
   }
   find_doubtful(questions);
-  return patch_->bits == 8 ? store<8>(ahead) : store<4>(ahead);
+  ahead = patch_->bits == 8 ? store<8>(ahead) : store<4>(ahead);
+  ahead.fetch_rest();
 }
 
 template <size_t kBytes>
-void Batch::copy(Batch& ahead) const {
-  const std::byte* values = patch_->changes.values + first_ * kBytes;
-  for (int64_t i = 0; i < count_; ++i) {
+Lines Batch::copy(Lines ahead) const {
+  const std::byte* const values = patch_->changes.values + first_ * kBytes;
+  std::byte* const slot = patch_->slot;
+  const uint64_t keeps = places_.keeps;
+  const int64_t count = count_;
+  for (int64_t i = 0; i < count; ++i) {
     ahead.fetch_next();
-    if (keeps(i))
-      std::memcpy(patch_->slot + places_.code[i], values + static_cast<size_t>(i) * kBytes, kBytes);
+    if (keeps >> i & 1) std::memcpy(slot + places_.code[i], values + static_cast<size_t>(i) * kBytes, kBytes);
   }
+  return ahead;
 }
 
-void Batch::load(Batch& ahead) {
+template <int64_t kBits>
+Lines Batch::load(Lines ahead) {
   const size_t each = patch_->source_bytes;
-  const std::byte* values = patch_->changes.values + first_ * each;
+  const std::byte* const values = patch_->changes.values + first_ * each;
   if (each == 2 && count_ == kElementBatch) {
     std::memcpy(elements_.elements, values, kElementBatch * 2);
   } else {
     std::memcpy(elements_.elements, values, static_cast<size_t>(count_) * each);
   }
-  load_scales();
-  for (int64_t i = 0; i < count_; ++i) {
+  const std::byte* const slot = patch_->slot;
+  const uint64_t keeps = places_.keeps;
+  const int64_t count = count_;
+  for (int64_t i = 0; i < count; ++i) {
     if (i % 2 == 0) ahead.fetch_next();
     // Those of rows that are not kept may be written by others now.
-    if (!keeps(i)) continue;
-    const auto code = std::to_integer<unsigned>(patch_->slot[places_.code[i]]);
-    elements_.old_code[i] = static_cast<uint8_t>(code >> places_.shift[i]);
+    if (!(keeps >> i & 1)) continue;
+    auto code = std::to_integer<uint8_t>(slot[places_.code[i]]);
+    if (kBits == 4) {
+      code &= places_.mask[i];
+      code |= code >> 4;
+    }
+    elements_.old_code[i] = code;
   }
+  return ahead;
 }
 
 void Batch::load_scales() {
+  const std::byte* const slot = patch_->slot;
+  const int64_t count = count_;
   if (patch_->scale_dtype == DType::kF32) {
-    for (int64_t i = 0; i < count_; ++i) {
-      std::memcpy(&elements_.scale[i], patch_->slot + places_.scale[i], sizeof(float));
+    for (int64_t i = 0; i < count; ++i) {
+      std::memcpy(&elements_.scale[i], slot + places_.scale[i], sizeof(float));
     }
     return;
   }
   uint16_t halves[kElementBatch];
-  for (int64_t i = 0; i < count_; ++i) {
-    std::memcpy(&halves[i], patch_->slot + places_.scale[i], sizeof halves[i]);
+  for (int64_t i = 0; i < count; ++i) {
+    std::memcpy(&halves[i], slot + places_.scale[i], sizeof halves[i]);
   }
-  for (int64_t i = 0; i < count_; ++i) {
+  for (int64_t i = 0; i < count; ++i) {
     elements_.scale[i] =
         patch_->scale_dtype == DType::kBF16 ? bf16_to_float(halves[i]) : fp16_to_float(halves[i]);
   }
@@ -204,18 +240,26 @@ void Batch::find_doubtful(Questions& questions) const {
 }
 
 template <int64_t kBits>
-void Batch::store(Batch& ahead) const {
-  for (int64_t i = 0; i < count_; ++i) {
+Lines Batch::store(Lines ahead) {
+  if (kBits == 4) {
+    for (uint8_t& code : elements_.code) code = static_cast<uint8_t>((code & 0x0f) * 0x11);
+  }
+  std::byte* const slot = patch_->slot;
+  const uint64_t keeps = places_.keeps;
+  const int64_t count = count_;
+  for (int64_t i = 0; i < count; ++i) {
     if (i % 2 == 0) ahead.fetch_next();
-    if (!keeps(i)) continue;
-    std::byte& code = patch_->slot[places_.code[i]];
+    if (!(keeps >> i & 1)) continue;
+    std::byte& there = slot[places_.code[i]];
+    const std::byte code{elements_.code[i]};
     if constexpr (kBits == 8) {
-      code = std::byte{elements_.code[i]};
+      there = code;
     } else {
-      const auto others = std::byte{0xf0} >> places_.shift[i];
-      code = (code & others) | std::byte(elements_.code[i] & 0x0f) << places_.shift[i];
+      const std::byte mask{places_.mask[i]};
+      there = (there & ~mask) | (code & mask);
     }
   }
+  return ahead;
 }
 
 // Batches of all patches, one after the other; at the end empty ones.
@@ -254,13 +298,12 @@ void patch_elements(std::span<ElementPatch> patches) {
   Questions questions;
   for (int64_t i = 0; i + 1 < kUnderWay; ++i) {
     batches.next(under_way[i]);
-    under_way[i].fetch_rest();
+    under_way[i].lines().fetch_rest();
   }
   for (int64_t turn = 0; !under_way[turn % kUnderWay].empty(); ++turn) {
     Batch& ahead = under_way[(turn + kUnderWay - 1) % kUnderWay];
     batches.next(ahead);
-    under_way[turn % kUnderWay].run(ahead, questions);
-    ahead.fetch_rest();
+    under_way[turn % kUnderWay].run(ahead.lines(), questions);
   }
   questions.answer_all();
 }
