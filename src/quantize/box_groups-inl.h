@@ -12,6 +12,7 @@
 #include <cstring>
 
 #include "quantize/box_units-inl.h"
+#include "quantize/group_extremes-inl.h"
 #include "quantize/unit_values-inl.h"
 
 HWY_BEFORE_NAMESPACE();
