@@ -21,6 +21,11 @@ const std::map<std::string, Measurement>& measurements() {
 
 Result<Measured> measure(const std::string& what, const BenchOptions& options, SoakCommand& soak,
                          bool schemes_given) {
+  if (what == "quantize" && !schemes_given) {
+    BenchOptions all = options;
+    all.schemes.push_back("int4_per_group@torchao");  // the scheme whose codes are not symmetric
+    return bench_quantize(all);
+  }
   if (what != "soak") return measurements().at(what)(options);
   LW_ASSIGN(soak.options.mode, parse_commit_mode(options.mode));
   if (!options.directory.empty()) soak.options.directory = options.directory;
@@ -59,8 +64,8 @@ Run add_bench(CLI::App& app) {
       "--directory", options->directory,
       "checkpoint to reload (default: random weights of a 1.1B Llama, made once; soak: the sample in "
       "samples/addition)");
-  const auto* schemes =
-      app.add_option("--quant", options->schemes, "schemes (default: all; soak: int8_per_channel, and one)");
+  const auto* schemes = app.add_option("--quant", options->schemes,
+                                       "schemes (default: all, one a kind; soak: int8_per_channel, and one)");
   app.add_option("--mode", options->mode, "reload and soak: flip, copy or in_place");
   app.add_option("--rounds", options->rounds, "interleaved rounds")->check(CLI::Range(1, 1000));
   app.add_option("--plot", options->plot, "file (.svg or .png) for a chart of what was measured");

@@ -6,6 +6,7 @@
 #define LIVEWEIGHT_QUANTIZE_ELEMENT_BATCH_INL_H_
 #endif
 
+#include "quantize/e4m3_codes-inl.h"
 #include "quantize/element_batch.h"
 #include "quantize/encode-inl.h"
 

@@ -61,7 +61,7 @@ HWY_INLINE FloatVector to_code_space(FloatVector x, const Factor& factor, FloatV
     case Encoding::kMultiplyFactor:
       return hn::Mul(x, factor.value);
     case Encoding::kDivideRounded: {
-      const FloatVector sum = hn::Add(S::rounded(factor.template divides<kRounded>(x)), offset);
+      const FloatVector sum = hn::Add(S::rounded_quotient(factor.template divides<kRounded>(x)), offset);
       return kZeroPoint ? S::rounded(sum) : sum;
     }
     case Encoding::kMultiplyRounded:
@@ -69,7 +69,7 @@ HWY_INLINE FloatVector to_code_space(FloatVector x, const Factor& factor, FloatV
     case Encoding::kOffsetDivide:
       return factor.template divides<kExact>(hn::Sub(x, offset));
     case Encoding::kOffsetDivideRounded:
-      return S::rounded(factor.template divides<kRounded>(S::rounded(hn::Sub(x, offset))));
+      return S::rounded_quotient(factor.template divides<kRounded>(S::rounded(hn::Sub(x, offset))));
   }
 }
 

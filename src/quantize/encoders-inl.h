@@ -10,23 +10,26 @@
 #include <algorithm>
 #include <type_traits>
 
+#include "quantize/e4m3_codes-inl.h"
 #include "quantize/encode-inl.h"
 #include "quantize/group_codes-inl.h"
 #include "quantize/mantissa_table-inl.h"
 #include "quantize/unit_scale-inl.h"
+#include "quantize/untied_codes-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace liveweight {
 namespace HWY_NAMESPACE {
 
-// A unit as its elements are encoded: by its factors, or by the table that `prepare` made of them.
+// A unit as its elements are encoded: by its factors, or in the shorter way that `prepare` found for it.
 struct UnitCoder {
   Factors factors;
-  bool tabled = false;
-  MantissaTable table;
+  bool short_way = false;
+  MantissaTable table;   // of what has tables
+  float multiplier = 0;  // of what has UntiedCodes
 };
 
-// Makes the table where a unit of so many elements is worth it.
+// Looks for a shorter way where a unit of so many elements is worth it.
 using PrepareUnit = void (*)(UnitCoder& unit, int64_t elements);
 
 // Units side by side, `unit_cols` columns each, all but the first `skipped` of the first one.
@@ -57,19 +60,42 @@ template <class S, class Codes>
 inline constexpr bool kTabled =
     kHasMantissaTables&& std::is_same_v<S, BF16Source>&& std::is_same_v<Codes, E4M3Codes>;
 
+template <class S, class Codes, Encoding kEncoding>
+inline constexpr bool kUntied =
+    !kTabled<S, Codes> && std::is_same_v<Codes, E4M3Codes> && sizeof(typename S::Bits) == 2 &&
+    (kEncoding == Encoding::kDivide || kEncoding == Encoding::kMultiply);
+
 template <class S, class Codes, Encoding kEncoding, bool kZeroPoint>
 void prepare_unit(UnitCoder& unit, int64_t elements) {
   constexpr int64_t kWorth = 1024;
   constexpr bool kMultiplies = kEncoding == Encoding::kMultiply;
-  unit.tabled = false;
+  const float factor = unit.factors.factor;
+  unit.short_way = false;
+  if (elements < kWorth) return;
+  const Encoder<S, Codes, kEncoding, kZeroPoint> encoder(unit.factors);
+  const auto to_code_space = [&](FloatVector x) HWY_ATTR { return encoder.code_space(x); };
   if constexpr (kTabled<S, Codes>) {
-    const float factor = unit.factors.factor;
-    if (elements < kWorth || !suits_table(factor)) return;
-    const Encoder<S, Codes, kEncoding, kZeroPoint> encoder(unit.factors);
-    fill_table([&](FloatVector x) HWY_ATTR { return encoder.code_space(x); },
-               kMultiplies ? 0x1p-6f / factor : 0x1p-6f * factor, unit.table);
-    unit.tabled = true;
+    if (!suits_table(factor)) return;
+    fill_table(to_code_space, kMultiplies ? 0x1p-6f / factor : 0x1p-6f * factor, unit.table);
+    unit.short_way = true;
+  } else if constexpr (kUntied<S, Codes, kEncoding>) {
+    unit.multiplier = kMultiplies ? factor : unit.factors.reciprocal;
+    unit.short_way = keeps_off_ties<S>(to_code_space, unit.multiplier);
   }
+}
+
+// Codes of as much as there are whole steps, and how much that is.
+template <class S, class ShortWay, class WholeWay>
+HWY_INLINE int64_t encode_steps(const ShortWay& codes, const WholeWay& encoder, const typename S::Bits* from,
+                                int64_t count, uint8_t* to, int64_t ahead) {
+  constexpr int64_t kStep = ShortWay::kStep;
+  const bool stream = reinterpret_cast<uintptr_t>(to) % 64 == 0;
+  int64_t done = 0;
+  for (; done + kStep <= count; done += kStep) {
+    encoder.prefetch(from + done, ahead);
+    if (!codes.store(from + done, to + done, stream)) encoder.run(from + done, kStep, to + done, 0);
+  }
+  return done;
 }
 
 // Elements of one unit in one row.
@@ -79,29 +105,26 @@ HWY_INLINE void encode_run(const typename S::Bits* from, int64_t count, const Un
   const Encoder<S, Codes, kEncoding, kZeroPoint> encoder(unit.factors);
   int64_t done = 0;
   if constexpr (kTabled<S, Codes>) {
-    constexpr int64_t kStep = 64;
-    const bool stream = reinterpret_cast<uintptr_t>(to) % 64 == 0;
-    const int64_t end = unit.tabled ? count / kStep * kStep : 0;
-    const TableCodes<S> codes(unit.table);
-    for (; done < end; done += kStep) {
-      encoder.prefetch(from + done, ahead);
-      if (!codes.store(from + done, to + done, stream)) encoder.run(from + done, kStep, to + done, 0);
+    if (unit.short_way) done = encode_steps<S>(TableCodes<S>(unit.table), encoder, from, count, to, ahead);
+  } else if constexpr (kUntied<S, Codes, kEncoding>) {
+    if (unit.short_way) {
+      done = encode_steps<S>(UntiedCodes<S>(unit.multiplier), encoder, from, count, to, ahead);
     }
-    if (done == count) return;
   }
+  if (done == count) return;
   encoder.run(from + done, count - done, to + done * Codes::kBits / 8, ahead);
 }
 
 template <class S, class Codes, Encoding kEncoding, bool kZeroPoint>
 void encode_strip(const Strip& strip, const UnitCoder* units, int64_t ahead) {
-  const auto* from = static_cast<const typename S::Bits*>(strip.from);
-  uint8_t* to = strip.to;
-  for (int64_t row = 0; row < strip.rows; ++row, from += strip.stride, to += strip.to_stride) {
-    const UnitCoder* unit = units;
-    for (int64_t col = 0, end = strip.unit_cols - strip.skipped; col < strip.cols;
-         col = end, end += strip.unit_cols, ++unit) {
-      encode_run<S, Codes, kEncoding, kZeroPoint>(from + col, std::min(end, strip.cols) - col, *unit,
-                                                  to + col * Codes::kBits / 8, ahead);
+  const UnitCoder* unit = units;
+  for (int64_t col = 0, end = strip.unit_cols - strip.skipped; col < strip.cols;
+       col = end, end += strip.unit_cols, ++unit) {
+    const auto* from = static_cast<const typename S::Bits*>(strip.from) + col;
+    uint8_t* to = strip.to + col * Codes::kBits / 8;
+    const int64_t cols = std::min(end, strip.cols) - col;
+    for (int64_t row = 0; row < strip.rows; ++row, from += strip.stride, to += strip.to_stride) {
+      encode_run<S, Codes, kEncoding, kZeroPoint>(from, cols, *unit, to, ahead);
     }
   }
 }

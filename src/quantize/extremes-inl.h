@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cstring>
 #include <limits>
+#include <type_traits>
 
 #include "quantize/source-inl.h"
 
@@ -23,14 +24,17 @@ using BitsTag = hn::CappedTag<typename S::Bits, 64 / sizeof(typename S::Bits)>;
 template <class S>
 inline constexpr typename S::Bits kMagnitude = std::numeric_limits<typename S::Bits>::max();
 
-// 16-bit lanes folded, neighbour with neighbour, into 32-bit ones.
+// 16-bit lanes folded, neighbour with neighbour, into 32-bit ones; by the order of `d`, and as signed
+// numbers.
 template <class D>
 HWY_INLINE hn::Vec<IntTag> folded(D, hn::Vec<D> v) {
   if constexpr (sizeof(hn::TFromD<D>) == 2) {
-    const auto pairs = hn::BitCast(IntTag(), v);
-    return hn::Max(hn::ShiftRight<16>(pairs), hn::ShiftRight<16>(hn::ShiftLeft<16>(pairs)));
+    using T = std::conditional_t<std::is_signed_v<hn::TFromD<D>>, int32_t, uint32_t>;
+    const hn::Rebind<T, IntTag> pair;
+    const auto pairs = hn::BitCast(pair, v);
+    return hn::ShiftRight<16>(hn::BitCast(IntTag(), hn::Max(pairs, hn::ShiftLeft<16>(pairs))));
   } else {
-    return v;
+    return hn::BitCast(IntTag(), v);
   }
 }
 
@@ -135,126 +139,6 @@ class Range {
 
   hn::Vec<Tag> negative_, positive_;
   Bits rest_negative_ = kLowest, rest_positive_ = kLowest;
-};
-
-// The larger of two neighbours among 32-bit lanes: those of `low`, then those of `high`. By the order of `d`.
-template <class D>
-HWY_INLINE hn::Vec<IntTag> larger_neighbours(D d, hn::Vec<IntTag> high, hn::Vec<IntTag> low) {
-  const auto even = hn::ConcatEven(IntTag(), high, low), odd = hn::ConcatOdd(IntTag(), high, low);
-  return hn::BitCast(IntTag(), hn::Max(hn::BitCast(d, even), hn::BitCast(d, odd)));
-}
-
-// Again and again, until v[0] has what is left of all of them, in order.
-template <class D>
-HWY_INLINE void fold_neighbours(D d, hn::Vec<IntTag>* v, int64_t count) {
-  for (int64_t n = count / 2; n >= 1; n /= 2) {
-    for (int64_t i = 0; i < n; ++i) v[i] = larger_neighbours(d, v[2 * i + 1], v[2 * i]);
-  }
-}
-
-// The larger of two neighbours among 16-bit lanes: those of `a` in even lanes, those of `b` in odd ones.
-template <class D>
-HWY_INLINE hn::Vec<IntTag> interleaved_neighbours(D d, hn::Vec<D> a, hn::Vec<D> b) {
-  const auto up = hn::ShiftLeft<16>(hn::BitCast(WordTag(), b)),
-             down = hn::ShiftRight<16>(hn::BitCast(WordTag(), a));
-  return hn::BitCast(IntTag(), hn::Max(hn::OddEven(b, a), hn::BitCast(d, hn::Or(up, down))));
-}
-
-// Extremes of many groups of one row at once, a group a lane: of elements by LargestMagnitude's or Range's
-// measure.
-template <class S>
-class GroupExtremes {
- public:
-  using Bits = typename S::Bits;
-
-  // Whether groups of that size can be done here.
-  static constexpr bool fits(int64_t size) { return size % kStep == 0; }
-
-  // largest[i]: the magnitude of group i of `count`. Groups are done by kLanes: `largest` has room for that.
-  // False where an element is not finite.
-  static HWY_INLINE bool magnitudes(const Bits* from, int64_t count, int64_t size, Bits* largest) {
-    const auto magnitude = [](hn::Vec<Tag> bits) { return hn::And(bits, hn::Set(Tag(), kMagnitude<S>)); };
-    auto all = hn::Zero(IntTag());
-    for (int64_t i = 0; i < count; i += kLanes) {
-      const auto lanes = extremes(from + i * size, std::min(kLanes, count - i), size, magnitude);
-      all = hn::Max(all, lanes);
-      store(lanes, largest + i);
-    }
-    return hn::AllTrue(IntTag(), hn::Lt(all, hn::Set(IntTag(), S::kInfinity)));
-  }
-
-  // The same for the smallest and the largest element, as Bits of the element.
-  static HWY_INLINE bool ranges(const Bits* from, int64_t count, int64_t size, Bits* smallest,
-                                Bits* largest) {
-    const auto positive = [](hn::Vec<Tag> bits) { return key_of(Tag(), bits); };
-    const auto negative = [](hn::Vec<Tag> bits) { return hn::Not(key_of(Tag(), bits)); };
-    const IntTag d;
-    auto all = hn::Zero(d);
-    for (int64_t i = 0; i < count; i += kLanes) {
-      const int64_t groups = std::min(kLanes, count - i);
-      const auto high = key_of(d, extremes(from + i * size, groups, size, positive));
-      const auto low = key_of(d, hn::Not(extremes(from + i * size, groups, size, negative)));
-      const auto mask = hn::Set(d, kMagnitude<S>);
-      all = hn::Max(all, hn::Max(hn::And(high, mask), hn::And(low, mask)));
-      store(high, largest + i);
-      store(low, smallest + i);
-    }
-    return hn::AllTrue(d, hn::Lt(all, hn::Set(d, S::kInfinity)));
-  }
-
- private:
-  using Tag = BitsTag<S>;
-  static constexpr int64_t kStep = hn::MaxLanes(Tag());
-
-  // Bits where positive, else all but the sign inverted: their order is the elements'. Its own inverse.
-  template <class D>
-  static HWY_INLINE hn::Vec<D> key_of(D d, hn::Vec<D> bits) {
-    return hn::Xor(bits, hn::And(hn::Set(d, kMagnitude<S>), hn::BroadcastSignBit(bits)));
-  }
-
-  // The largest measure of each of up to kLanes groups; lanes past them repeat the last.
-  template <class Measure>
-  static HWY_INLINE hn::Vec<IntTag> extremes(const Bits* from, int64_t groups, int64_t size,
-                                             const Measure& measure) {
-    hn::Vec<IntTag> all[kLanes];
-    const Bits* const last = from + (groups - 1) * size;
-    const auto next = [&]() HWY_ATTR {
-      const auto most = largest(from, size, measure);
-      from = std::min(from + size, last);
-      return most;
-    };
-    if constexpr (sizeof(Bits) == 2) {
-      for (int64_t i = 0; i < kLanes / 2; ++i) {
-        const auto even = next(), odd = next();
-        all[i] = interleaved_neighbours(Tag(), even, odd);
-      }
-      fold_neighbours(Tag(), all, kLanes / 2);
-      const auto lanes = hn::BitCast(Tag(), larger_neighbours(Tag(), all[0], all[0]));
-      return hn::PromoteTo(IntTag(), hn::LowerHalf(lanes));
-    } else {
-      for (int64_t i = 0; i < kLanes; ++i) all[i] = next();
-      fold_neighbours(Tag(), all, kLanes);
-      return all[0];
-    }
-  }
-
-  // Lane by lane, of one group.
-  template <class Measure>
-  static HWY_INLINE hn::Vec<Tag> largest(const Bits* group, int64_t size, const Measure& measure) {
-    auto most = measure(hn::LoadU(Tag(), group));
-    for (int64_t at = kStep; at < size; at += kStep) {
-      most = hn::Max(most, measure(hn::LoadU(Tag(), group + at)));
-    }
-    return most;
-  }
-
-  static HWY_INLINE void store(hn::Vec<IntTag> lanes, Bits* to) {
-    if constexpr (sizeof(Bits) == 2) {
-      hn::StoreU(hn::DemoteTo(hn::Rebind<int16_t, IntTag>(), lanes), hn::Rebind<int16_t, IntTag>(), to);
-    } else {
-      hn::StoreU(lanes, IntTag(), to);
-    }
-  }
 };
 
 // Bits of up to kLanes units, a unit a lane. Set in a register: a vector loaded from single numbers just

@@ -80,11 +80,13 @@ HWY_INLINE void fill_table(const ToCodeSpace& to_code_space, float smallest_norm
   table.least = static_cast<int16_t>((std::bit_cast<uint32_t>(smallest_normal) >> 16) + 1);
 }
 
-// 64 codes at a time. No code exceeds 448: a scale is at most half a step of its dtype less than the largest
-// magnitude's 448th part.
+// kStep codes at a time. No code exceeds 448: a scale is at most half a step of its dtype less than the
+// largest magnitude's 448th part.
 template <>
 class TableCodes<BF16Source> {
  public:
+  static constexpr int64_t kStep = 64;
+
   explicit HWY_INLINE TableCodes(const MantissaTable& table)
       : doubled_least_(_mm512_set1_epi16(static_cast<int16_t>(2 * table.least))) {
     for (int i = 0; i < kVectors; ++i) {

@@ -79,22 +79,27 @@ TEST_P(QuantizeTest, TheFirstElementThatIsNotFiniteIsNamedAsTheOracleNamesIt) {
   }
 }
 
-// All bits of a 16-bit dtype that are finite, as the elements of one row whose scale is near one.
+// All bits of a 16-bit dtype whose magnitudes are in that range, as the elements of one row.
+Matrix matrix_of_all_numbers(DType dtype, float least, float largest) {
+  Matrix matrix{dtype, 1, 1 << 16, std::vector<std::byte>(2 << 16)};
+  for (int bits = 0; bits < 1 << 16; ++bits) {
+    const uint16_t element = static_cast<uint16_t>(bits);
+    std::memcpy(matrix.data.data() + 2 * bits, &element, 2);
+    const float x = std::fabs(load_high_precision(dtype, matrix.data.data(), bits));
+    if (!(x >= least && x <= largest)) store_high_precision(dtype, matrix.data.data(), bits, largest);
+  }
+  return matrix;
+}
+
+// Scales with and without quotients half-way between codes; with and without numbers too small for a code.
 TEST_P(QuantizeTest, EveryFiniteNumberOfSixteenBitsIsEncodedAsTheOracleDoes) {
-  Random random(3);
   for (const std::string& name : kSchemes) {
-    const Scheme scheme = parse_scheme(name).value();
     for (const DType dtype : {DType::kBF16, DType::kF16}) {
       for (const float largest : {448.0f, 127.0f, 3.7f}) {
-        Matrix matrix{dtype, 1, 1 << 16, {}};
-        matrix.data.resize(2 << 16);
-        for (int bits = 0; bits < 1 << 16; ++bits) {
-          const uint16_t element = static_cast<uint16_t>(bits);
-          std::memcpy(matrix.data.data() + 2 * bits, &element, 2);
-          const float x = load_high_precision(dtype, matrix.data.data(), bits);
-          if (!(std::fabs(x) <= largest)) store_high_precision(dtype, matrix.data.data(), bits, largest);
+        for (const float least : {0.0f, largest / 16384}) {
+          expect_equal(matrix_of_all_numbers(dtype, least, largest), parse_scheme(name).value(),
+                       {1, 1 << 16, 0, 1 << 16, {{0, 1, 0, 0}}});
         }
-        expect_equal(matrix, scheme, {1, matrix.cols, 0, matrix.cols, {{0, 1, 0, 0}}});
       }
     }
   }
@@ -191,6 +196,25 @@ TEST_P(QuantizeTest, OneUnitMayHoldMagnitudesThatLieFarApart) {
       for (const int exponent : {15, 3, 0, -6, -9, -10, -12, -14}) {
         expect_equal(matrix_of_magnitudes(dtype, exponent), parse_scheme(name).value());
       }
+    }
+  }
+}
+
+// Rows of positive numbers, of negative ones and of both, then the same with zeros of either sign.
+TEST_P(QuantizeTest, UnitsWhoseElementsHaveOneSignAreTheOraclesToo) {
+  constexpr int64_t kRows = 6, kCols = 1056;
+  Random random(8);
+  for (const std::string& name : kSchemes) {
+    for (const DType dtype : kDTypes) {
+      Matrix matrix{dtype, kRows, kCols, std::vector<std::byte>(kRows * kCols * bits_of(dtype) / 8)};
+      for (int64_t i = 0; i < kRows * kCols; ++i) {
+        const int64_t row = i / kCols;
+        const bool zero = row >= 3 && chance(random, 9);
+        const bool negative = zero || row % 3 == 2 ? chance(random, 2) : row % 3 == 1;
+        const float x = zero ? 0.0f : 0.01f + static_cast<float>(up_to(random, 1000)) * 0.001f;
+        store_high_precision(dtype, matrix.data.data(), i, negative ? -x : x);
+      }
+      expect_equal(matrix, parse_scheme(name).value());
     }
   }
 }

@@ -30,8 +30,9 @@ HWY_INLINE auto low_bytes(D d, hn::Vec<D> words) {
 }
 
 // `Bits` is an element as a signed integer. Without its sign bit it grows with the magnitude, and from
-// kInfinity on the element is not finite. `rounded` is round_to (tensor/codec.h) on every lane, and `bits_of`
-// the Bits of what is rounded already.
+// kInfinity on the element is not finite. `rounded` is round_to (tensor/codec.h) on every lane,
+// `rounded_quotient` the same for quotients of two numbers of the dtype, and `bits_of` the Bits of what is
+// rounded already.
 struct BF16Source {
   using Bits = int16_t;
   static constexpr Bits kInfinity = 0x7f80;
@@ -51,6 +52,13 @@ struct BF16Source {
     const auto bits = hn::BitCast(d, x);
     const auto odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(d, 1u));
     const auto sum = hn::Add(hn::Add(bits, hn::Set(d, 0x7fffu)), odd);
+    return hn::BitCast(FloatTag(), hn::And(sum, hn::Set(d, 0xffff0000u)));
+  }
+
+  // No quotient lies half-way: that times the divisor would have more bits than a number of the dtype.
+  static HWY_INLINE FloatVector rounded_quotient(FloatVector x) {
+    const WordTag d;
+    const auto sum = hn::Add(hn::BitCast(d, x), hn::Set(d, 0x8000u));
     return hn::BitCast(FloatTag(), hn::And(sum, hn::Set(d, 0xffff0000u)));
   }
 
@@ -77,6 +85,8 @@ struct F16Source {
     return hn::PromoteTo(FloatTag(), hn::DemoteTo(Half(), x));
   }
 
+  static HWY_INLINE FloatVector rounded_quotient(FloatVector x) { return rounded(x); }
+
   static HWY_INLINE hn::Vec<IntTag> bits_of(FloatVector x) {
     return hn::PromoteTo(IntTag(), hn::BitCast(hn::Rebind<int16_t, IntTag>(), hn::DemoteTo(Half(), x)));
   }
@@ -93,6 +103,7 @@ struct F32Source {
   static HWY_INLINE FloatVector load(const Bits* from) { return widened(hn::LoadU(Lanes(), from)); }
 
   static HWY_INLINE FloatVector rounded(FloatVector x) { return x; }
+  static HWY_INLINE FloatVector rounded_quotient(FloatVector x) { return x; }
 };
 
 }  // namespace HWY_NAMESPACE

@@ -1,0 +1,131 @@
+// Walks a box whose units are groups of one row's elements. Included once for each instruction set, as
+// Highway wants it.
+#if defined(LIVEWEIGHT_QUANTIZE_BOX_GROUPS_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef LIVEWEIGHT_QUANTIZE_BOX_GROUPS_INL_H_
+#undef LIVEWEIGHT_QUANTIZE_BOX_GROUPS_INL_H_
+#else
+#define LIVEWEIGHT_QUANTIZE_BOX_GROUPS_INL_H_
+#endif
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+#include "quantize/box_units-inl.h"
+#include "quantize/group_extremes-inl.h"
+#include "quantize/unit_values-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace liveweight {
+namespace HWY_NAMESPACE {
+
+template <class S>
+class GroupWalk {
+ public:
+  using Bits = typename S::Bits;
+
+  explicit GroupWalk(BoxUnits<S>& units)
+      : units_(units),
+        box_(units.box),
+        format_(units.format),
+        size_(units.format.scheme.size),
+        ahead_(2 * box_.stride * static_cast<int64_t>(sizeof(Bits))) {}
+
+  Fault quantize() {
+    for (int64_t row = box_.row; row < units_.row_end(); ++row) {
+      for (int64_t col = box_.col; col < units_.col_end();) {
+        const int64_t whole = whole_groups(col);
+        const int64_t end = std::min(col + size_ * (whole ? whole : kBatch), units_.col_end());
+        if (Fault fault = whole ? groups(row, col, whole) : ragged_groups(row, col, end)) return fault;
+        col = end;
+      }
+      if (format_.scheme.element == Element::kInt4 && units_.keeps(row)) clear_padding(row);
+    }
+    return std::nullopt;
+  }
+
+ private:
+  // How many groups from `col` on, up to kBatch, are whole and kept whole; 0 where they are not of a size
+  // that `groups` can do.
+  int64_t whole_groups(int64_t col) const {
+    if (!GroupExtremes<S>::fits(size_) || col < units_.kept_begin) return 0;
+    if (format_.source_col % size_ != 0) return 0;
+    return std::clamp<int64_t>((units_.kept_end - col) / size_, 0, kBatch);
+  }
+
+  // That many groups at once, a group a lane wherever that is possible.
+  Fault groups(int64_t row, int64_t col, int64_t count) {
+    const Bits* from = units_.at(row, col);
+    const bool regular =
+        units_.symmetric ? GroupExtremes<S>::magnitudes(from, count, size_, largest_.data())
+                         : GroupExtremes<S>::ranges(from, count, size_, smallest_.data(), largest_.data());
+    if (!regular) return units_.oracle(row, 1, col, count * size_);
+    if (!units_.keeps(row)) return std::nullopt;
+    widen(count);
+    if (!units_.make_scales(count)) return units_.oracle(row, 1, col, count * size_);
+    store_scales(row, col, count);
+    const int64_t bits = format_.scheme.element == Element::kInt4 ? 4 : 8;
+    auto* to = reinterpret_cast<uint8_t*>(units_.data_row(row) + (col - format_.source_col) * bits / 8);
+    units_.encoders.groups(from, count, size_, units_.batch, units_.code_range(), to, ahead_);
+    return std::nullopt;
+  }
+
+  void store_scales(int64_t row, int64_t col, int64_t count) const {
+    store(format_.scale, row, col, units_.batch.scale, count);
+    if (format_.zero_point.bytes > 0) store(format_.zero_point, row, col, units_.batch.zero, count);
+  }
+
+  void store(const Part& part, int64_t row, int64_t col, const float* values, int64_t count) const {
+    const SlotRegion& region = units_.region;
+    std::byte* to = region.slot +
+                    row_offset(part, region.matrix, scale_row_of(format_, region.segment, row)) +
+                    scale_col_of(format_, col) * (bits_of(part.dtype) / 8);
+    store_unit_values<S>(part.dtype, values, count, to);
+  }
+
+  // Up to kBatch groups of any size, side by side.
+  Fault ragged_groups(int64_t row, int64_t begin, int64_t end) {
+    const int64_t count = (end - begin + size_ - 1) / size_;
+    bool regular = true;
+    for (int64_t i = 0; i < count; ++i) {
+      const auto unit = units_.extremes(row, begin + i * size_, std::min(begin + (i + 1) * size_, end));
+      regular &= unit.finite();
+      largest_[i] = unit.largest;
+      smallest_[i] = unit.smallest;
+    }
+    if (!regular) return units_.oracle(row, 1, begin, end - begin);
+    if (!units_.keeps(row)) return std::nullopt;
+    widen(count);
+    if (!units_.make_scales(count)) return units_.oracle(row, 1, begin, end - begin);
+    units_.prepare_coders(count, size_);
+    units_.store_scales(row, begin, size_, count);
+    units_.encode(row, 1, begin, end, size_, units_.coders.data(), ahead_);
+    return std::nullopt;
+  }
+
+  void widen(int64_t count) {
+    for (int64_t i = 0; i < count; i += kLanes) {
+      units_.set_extremes(i, S::load(largest_.data() + i), S::load(smallest_.data() + i));
+    }
+  }
+
+  void clear_padding(int64_t row) const {
+    const int64_t cols = units_.kept_end - format_.source_col, used = (cols + 1) / 2;
+    if (cols == format_.cols) {
+      std::memset(units_.data_row(row) + used, 0, static_cast<size_t>(format_.data.row_bytes - used));
+    }
+  }
+
+  BoxUnits<S>& units_;
+  const SourceBox& box_;
+  const KernelFormat& format_;
+  const int64_t size_;
+  const int64_t ahead_;  // the row after the next
+  HWY_ALIGN std::array<Bits, kBatch> largest_ = {};
+  HWY_ALIGN std::array<Bits, kBatch> smallest_ = {};
+};
+
+}  // namespace HWY_NAMESPACE
+}  // namespace liveweight
+HWY_AFTER_NAMESPACE();
+#endif
