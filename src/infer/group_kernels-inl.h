@@ -207,7 +207,7 @@ HWY_INLINE void multiply_group_tokens(const std::byte* panel, int64_t cols, int6
 
 void multiply_group_panel_on(const std::byte* panel, int64_t cols, int64_t group, const IntegerRows& x,
                              int64_t token, int tokens, float* out) {
-  constexpr int kRegisterTokens = kLanes == 16 ? kGroupTokens : 2;
+  constexpr int kRegisterTokens = kLanes == 16 ? kIntegerTokens : 2;
   for (; tokens >= kRegisterTokens; tokens -= kRegisterTokens) {
     multiply_group_tokens<kRegisterTokens>(panel, cols, group, x, token, out);
     token += kRegisterTokens;

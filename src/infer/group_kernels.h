@@ -15,7 +15,6 @@
 namespace liveweight {
 
 inline constexpr int64_t kGroupRows = 16;  // of a product's weights
-inline constexpr int kGroupTokens = 6;     // of a product, at most
 
 // Groups of a row of `cols` columns; the last may be shorter.
 constexpr int64_t group_count(int64_t cols, int64_t group) {
@@ -36,7 +35,7 @@ void split_token(int64_t cols, int64_t group, int64_t token, const IntegerRows& 
 // `panel` is aligned to 64 bytes.
 void pack_group_panel(const WeightView& weight, int64_t row, std::byte* panel);
 
-// out[t * kGroupRows + r] = row r of the panel times token `token` + t, for at most kGroupTokens.
+// out[t * kGroupRows + r] = row r of the panel times token `token` + t, for at most kIntegerTokens.
 void multiply_group_panel(const std::byte* panel, int64_t cols, int64_t group, const IntegerRows& x,
                           int64_t token, int tokens, float* out);
 

@@ -21,8 +21,6 @@ struct Product {
   int64_t panel_bytes() const { return kIntegerRows * x.stride; }
 };
 
-static_assert(kGroupTokens == kIntegerTokens);
-
 // Calls body(token, tokens) for groups of nearly equal size: a last one of a single token would waste most of
 // what it loads.
 template <typename Body>
@@ -97,7 +95,7 @@ void multiply_groups(const Product& product, int64_t begin, int64_t end, std::by
   }
   for_token_groups(product.to.tokens, [&](int64_t token, int tokens) {
     for (int64_t row = begin; row < end; row += kGroupRows) {
-      float products[kGroupTokens * kGroupRows];
+      float products[kIntegerTokens * kGroupRows];
       multiply_group_panel(panel_of(row), cols, group, product.x, token, tokens, products);
       for (int t = 0; t < tokens; ++t) {
         float* values = products + t * kGroupRows;
@@ -108,19 +106,9 @@ void multiply_groups(const Product& product, int64_t begin, int64_t end, std::by
   });
 }
 
-void integer_linear_of_groups(const Product& product, Compute& compute) {
-  const KernelFormat& format = *product.weight.format;
-  const int64_t group = format.scheme.size, tokens = product.to.tokens;
-  compute.for_each(tokens, tokens * format.cols,
-                   [&](int, int64_t token) { split_token(format.cols, group, token, product.x); });
-  const int64_t panels =
-      std::max<int64_t>(1, kPackedBytes / std::max<int64_t>(1, group_panel_bytes(format.cols, group)));
-  const int64_t block = std::min(panels * kGroupRows, kMostRows);
-  compute.for_each((format.rows + block - 1) / block, format.rows * format.cols * tokens,
-                   [&](int worker, int64_t i) {
-                     multiply_groups(product, i * block, std::min((i + 1) * block, format.rows),
-                                     reinterpret_cast<std::byte*>(compute.scratch(worker)));
-                   });
+int64_t rows_of_block_of_groups(const Product& product) {
+  const int64_t panel = group_panel_bytes(product.cols(), product.weight.format->scheme.size);
+  return std::clamp<int64_t>(kPackedBytes / std::max<int64_t>(panel, 1) * kGroupRows, kGroupRows, kMostRows);
 }
 
 int64_t rows_of_block(const Product& product, int64_t bytes) {
@@ -156,21 +144,24 @@ bool takes_integers(const KernelFormat& format) {
 void integer_linear(const WeightView& weight, const LinearArguments& arguments, Compute& compute) {
   const int64_t cols = weight.format->cols;
   const int64_t rows = weight.format->rows;
+  const Scheme& scheme = weight.format->scheme;
+  const bool groups = scheme.granularity == Granularity::kGroup;
   const Product product{weight, arguments, arguments.integers->rows(cols)};
   compute.for_each(arguments.tokens, arguments.tokens * cols, [&](int, int64_t token) {
     quantize_token(arguments.x + token * cols, cols, token, product.x);
+    if (groups) split_token(cols, scheme.size, token, product.x);
   });
-  if (weight.format->scheme.granularity == Granularity::kGroup) {
-    return integer_linear_of_groups(product, compute);
-  }
   const bool few = arguments.tokens <= kFewTokens;
-  const int64_t block = rows_of_block(product, few ? kStreamedBytes : kPackedBytes);
+  const int64_t block =
+      groups ? rows_of_block_of_groups(product) : rows_of_block(product, few ? kStreamedBytes : kPackedBytes);
   const int64_t blocks = (rows + block - 1) / block;
   compute.for_each(blocks, rows * cols * arguments.tokens, [&](int worker, int64_t i) {
     const int64_t begin = i * block;
     const int64_t end = std::min(begin + block, rows);
+    auto* panels = reinterpret_cast<std::byte*>(compute.scratch(worker));
+    if (groups) return multiply_groups(product, begin, end, panels);
     if (few) return multiply_rows(product, begin, end);
-    multiply_packed(product, begin, end, reinterpret_cast<std::byte*>(compute.scratch(worker)));
+    multiply_packed(product, begin, end, panels);
   });
 }
 

@@ -85,10 +85,10 @@ SourceChanges owned(const TensorDelta& delta, const Source& source) {
   const auto each = static_cast<size_t>(element_bytes(source));
   const bool aligned = reinterpret_cast<uintptr_t>(delta.values.data()) % each == 0;
   if (delta.owner && aligned) return {delta.positions, delta.values, delta.owner};
-  const auto copy = std::make_shared<ChangedCells>();
-  copy->positions.assign(delta.positions.begin(), delta.positions.end());
-  copy->values.assign(delta.values.begin(), delta.values.end());
-  return {copy->positions, copy->values, copy};
+  const TensorDelta copy = make_delta(
+      delta.name, delta.dtype, delta.shape,
+      {{delta.positions.begin(), delta.positions.end()}, {delta.values.begin(), delta.values.end()}});
+  return {copy.positions, copy.values, copy.owner};
 }
 
 Status check_changes(const Source& source, const SourceChanges& changes) {

@@ -166,7 +166,7 @@ TEST(PatchElements, WithDoubtfulUnitsQuantizedWholeGivesTheChangedMatrix) {
 
 // Of one row that all schemes take as one unit or more, whose first element of each group is the largest.
 Matrix row_with_peaks(DType dtype) {
-  Matrix matrix{dtype, 1, 256, std::vector<std::byte>(256 * bits_of(dtype) / 8)};
+  Matrix matrix = zeros(dtype, 1, 256);
   for (int64_t i = 0; i < matrix.cols; ++i) {
     store_high_precision(dtype, matrix.data.data(), i, i % 8 == 0 ? 4.0f : 0.25f);
   }

@@ -81,7 +81,7 @@ TEST_P(QuantizeTest, TheFirstElementThatIsNotFiniteIsNamedAsTheOracleNamesIt) {
 
 // All bits of a 16-bit dtype whose magnitudes are in that range, as the elements of one row.
 Matrix matrix_of_all_numbers(DType dtype, float least, float largest) {
-  Matrix matrix{dtype, 1, 1 << 16, std::vector<std::byte>(2 << 16)};
+  Matrix matrix = zeros(dtype, 1, 1 << 16);
   for (int bits = 0; bits < 1 << 16; ++bits) {
     const uint16_t element = static_cast<uint16_t>(bits);
     std::memcpy(matrix.data.data() + 2 * bits, &element, 2);
@@ -150,7 +150,7 @@ TEST_P(QuantizeTest, AFaultAnywhereInTheBoxIsFoundWhateverTheRankKeeps) {
   constexpr int64_t kRows = 3, kCols = 150;
   for (const std::string& name : kSchemes) {
     for (const DType dtype : kDTypes) {
-      Matrix matrix{dtype, kRows, kCols, std::vector<std::byte>(kRows * kCols * bits_of(dtype) / 8)};
+      Matrix matrix = zeros(dtype, kRows, kCols);
       for (int64_t i = 0; i < kRows * kCols; ++i) store_high_precision(dtype, matrix.data.data(), i, 1);
       const KernelFormat format =
           make_kernel_format(parse_scheme(name).value(), dtype, {1, 77, 40, kCols, {{0, 1, 1, 0}}});
@@ -167,7 +167,7 @@ TEST_P(QuantizeTest, AFaultAnywhereInTheBoxIsFoundWhateverTheRankKeeps) {
 
 // Every magnitude from the largest, 2^exponent, down to a 2^-24th of it, either way.
 Matrix matrix_of_magnitudes(DType dtype, int exponent) {
-  Matrix matrix{dtype, 8, 1088, std::vector<std::byte>(8 * 1088 * bits_of(dtype) / 8)};
+  Matrix matrix = zeros(dtype, 8, 1088);
   for (int i = 0; i < 8 * 1088; ++i) {
     const float mantissa = 1 + static_cast<float>(i * 37 % 128) / 128;
     const float x = std::ldexp(i % 2 ? mantissa : -mantissa, exponent - 1 - i % 25);
@@ -206,7 +206,7 @@ TEST_P(QuantizeTest, UnitsWhoseElementsHaveOneSignAreTheOraclesToo) {
   Random random(8);
   for (const std::string& name : kSchemes) {
     for (const DType dtype : kDTypes) {
-      Matrix matrix{dtype, kRows, kCols, std::vector<std::byte>(kRows * kCols * bits_of(dtype) / 8)};
+      Matrix matrix = zeros(dtype, kRows, kCols);
       for (int64_t i = 0; i < kRows * kCols; ++i) {
         const int64_t row = i / kCols;
         const bool zero = row >= 3 && chance(random, 9);
@@ -225,7 +225,7 @@ TEST_P(QuantizeTest, QuotientsNextToTiesAreRoundedAsTheOraclesAre) {
   Random random(7);
   for (const std::string& name : kSchemes) {
     for (const DType dtype : kDTypes) {
-      Matrix matrix{dtype, kRows, kCols, std::vector<std::byte>(kRows * kCols * bits_of(dtype) / 8)};
+      Matrix matrix = zeros(dtype, kRows, kCols);
       for (int64_t row = 0; row < kRows; ++row) {
         const float scale = std::ldexp(1 + static_cast<float>(up_to(random, (1 << 23) - 1)) * 0x1p-23f,
                                        static_cast<int>(up_to(random, 8)) - 12);
@@ -245,7 +245,7 @@ TEST_P(QuantizeTest, QuotientsNextToTiesAreRoundedAsTheOraclesAre) {
 // Four blocks of ones, the right two of 64 columns, but for the very last element, which is an 8.
 Matrix four_blocks() {
   constexpr int64_t kRows = 256, kCols = 192;
-  Matrix matrix{DType::kBF16, kRows, kCols, std::vector<std::byte>(kRows * kCols * 2)};
+  Matrix matrix = zeros(DType::kBF16, kRows, kCols);
   for (int64_t i = 0; i < kRows * kCols; ++i) store_high_precision(DType::kBF16, matrix.data.data(), i, 1);
   store_high_precision(DType::kBF16, matrix.data.data(), kRows * kCols - 1, 8);
   return matrix;

@@ -86,9 +86,13 @@ struct Matrix {
   std::vector<std::byte> data;
 };
 
+inline Matrix zeros(DType dtype, int64_t rows, int64_t cols) {
+  return {dtype, rows, cols, std::vector<std::byte>(static_cast<size_t>(rows * cols * bits_of(dtype) / 8))};
+}
+
 inline Matrix draw_matrix(Random& random, DType dtype, bool with_faults) {
-  Matrix matrix{dtype, 1 + up_to(random, 300), 1 + up_to(random, 700), {}};
-  matrix.data.resize(static_cast<size_t>(matrix.rows * matrix.cols * bits_of(dtype) / 8));
+  const int64_t rows = 1 + up_to(random, 300), cols = 1 + up_to(random, 700);
+  Matrix matrix = zeros(dtype, rows, cols);
   // Of any size now and then, so that scales are tiny or huge.
   const auto exponent =
       static_cast<int>(chance(random, 6) ? up_to(random, 240) - 125 : up_to(random, 60) - 40);
