@@ -95,9 +95,7 @@ Result<Round> run_round(LiveModel& model, const std::vector<TensorDelta>& deltas
       put = tl::unexpected(update.error());
       return;
     }
-    for (const TensorDelta& delta : deltas) {
-      if (put) put = update->put_delta(delta);
-    }
+    put = update->put_deltas(deltas);
     report = update->commit();
   });
   LW_TRY(put);

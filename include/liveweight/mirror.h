@@ -48,10 +48,10 @@ class Mirror {
   // Holds that checkpoint from now on. On disk it is copied, so call it behind a commit.
   Status replace(const Checkpoint& checkpoint, const TensorNames& names, std::string version);
 
-  bool contains(const std::string& name) const;
+  bool contains(std::string_view name) const;
   // A tensor's bytes, without what `record` noted and `settle` has not put in. Null data where there is none
   // of that name.
-  TensorView find(const std::string& name) const;
+  TensorView find(std::string_view name) const;
 
   // Whether `find` gives the values that the last change overwrites: nothing of it is settled yet.
   bool has_previous_values() const;

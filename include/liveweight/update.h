@@ -27,8 +27,8 @@ struct UpdateOptions {
   // Checkpoint tensors, or modules ("model.layers.3", which means all below it), that the update will bring;
   // all else keeps its bytes and its parameter version. Empty: every tensor.
   std::vector<std::string> scope;
-  // Whether `put_delta` will be called. What is not in the scope, or without one does not come at all, then
-  // keeps its bytes and its parameter version.
+  // Whether `put_delta` or `put_deltas` will be called. What is not in the scope, or without one does not
+  // come at all, then keeps its bytes and its parameter version.
   bool deltas = false;
   std::optional<uint64_t> base_version;   // compare-and-set: refuse unless this is the current version
   std::string label;                      // of the new version
@@ -94,6 +94,8 @@ class Update {
   // kUnsupported in the mode in_place, which has no second slot, and in `prepare` where a tie's other name
   // came whole.
   Status put_delta(const TensorDelta& delta);
+  // Several tensors' changes, as by `put_delta`, on all threads.
+  Status put_deltas(std::span<const TensorDelta> deltas);
 
   // Quantizes what was borrowed. `prepare` does it where it was not called.
   Status stage();

@@ -49,6 +49,8 @@ bool spin_until(const Ready& ready) {
 }  // namespace
 
 struct ThreadPool::State {
+  static constexpr uint32_t kOpen = uint32_t{1} << 31;
+
   std::vector<std::thread> workers;
   std::mutex turn;  // one parallel_for at a time
   std::mutex mutex;
@@ -58,7 +60,9 @@ struct ThreadPool::State {
   int64_t count = 0;
   std::atomic<int64_t> next{0};
   std::atomic<uint64_t> generation{0};  // changed, like `stopping`, under the mutex
-  std::atomic<int> busy{0};
+  // Of the current call: whether workers may still come to it (kOpen), and how many are at it. The caller
+  // waits for those only, not for threads that the system has yet to wake, which find the call closed.
+  std::atomic<uint32_t> inside{0};
   std::exception_ptr thrown;  // by a body of the current call; under the mutex
   std::atomic<bool> stopping{false};
   bool spins = false;  // a thread that spins has a processor for itself
@@ -73,6 +77,14 @@ struct ThreadPool::State {
     }
   }
 
+  bool enter() {
+    uint32_t now = inside;
+    while ((now & kOpen) != 0) {
+      if (inside.compare_exchange_weak(now, now + 1)) return true;
+    }
+    return false;
+  }
+
   void serve() {
     uint64_t seen = 0;
     const auto called = [&] { return stopping || generation != seen; };
@@ -83,15 +95,17 @@ struct ThreadPool::State {
       }
       if (stopping) return;
       seen = generation;
+      if (!enter()) continue;
       take_items();
-      if (--busy > 0) continue;
+      if (--inside > 0) continue;
       std::lock_guard lock(mutex);
       work_done.notify_one();
     }
   }
 
-  void wait_until_done() {
-    const auto done = [&] { return busy == 0; };
+  void close_and_wait() {
+    const auto done = [&] { return inside == 0; };
+    inside &= ~kOpen;
     if (spins && spin_until(done)) return;
     std::unique_lock lock(mutex);
     work_done.wait(lock, done);
@@ -139,14 +153,14 @@ void ThreadPool::parallel_for(int64_t count, const std::function<void(int64_t)>&
   state_->body = &body;
   state_->count = count;
   state_->next = 0;
-  state_->busy = static_cast<int>(state_->workers.size());
+  state_->inside = State::kOpen;
   {
     std::lock_guard lock(state_->mutex);
     ++state_->generation;
   }
   state_->work_ready.notify_all();
   state_->take_items();
-  state_->wait_until_done();
+  state_->close_and_wait();
   if (state_->thrown) std::rethrow_exception(std::exchange(state_->thrown, nullptr));
 }
 

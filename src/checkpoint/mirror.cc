@@ -22,8 +22,9 @@ struct Mirror::State {
   std::optional<MirrorContent> content;
   uint64_t sequence = 0;
   std::string version;
-  std::optional<MirrorChange> pending;               // noted, not yet in the bytes
-  std::optional<std::vector<TensorDelta>> previous;  // what the last change overwrote
+  std::optional<MirrorChange> pending;                // noted, not yet in the bytes
+  std::optional<std::vector<TensorDelta>> previous;   // what the last change overwrote
+  std::optional<std::vector<TensorDelta>> forgotten;  // let go behind the commit: many small pieces of memory
   std::string previous_version;
   std::set<uint64_t> reverted;  // states that the change after them took back
 
@@ -101,13 +102,16 @@ struct Mirror::State {
     return verify(parts);
   }
 
+  Status check_part(uint64_t part) const {
+    if (part < sums().size()) return {};
+    return fail(ErrorCode::kBadCheckpoint,
+                fmt::format("{}: part {} of {}", files->log().string(), part, sums().size()),
+                {files->log().string()});
+  }
+
   Status store_sums(const MirrorChange& change) const {
     for (const auto& [part, sum] : change.sums) {
-      if (part >= sums().size()) {
-        return fail(ErrorCode::kBadCheckpoint,
-                    fmt::format("{}: part {} of {}", files->log().string(), part, sums().size()),
-                    {files->log().string()});
-      }
+      LW_TRY(check_part(part));
       sums()[part] = sum;
     }
     return {};
@@ -115,16 +119,15 @@ struct Mirror::State {
 
   Status verify(std::span<const uint64_t> parts) const {
     for (const uint64_t part : parts) {
-      for (const auto& [name, tensor] : content->tensors) {
-        if (part < tensor.first_part || part - tensor.first_part >= part_count(tensor.bytes.size())) continue;
-        const uint64_t local = part - tensor.first_part;
-        if (sum_of_part(tensor.bytes, tensor.first_part, local) == sums()[part]) break;
-        return fail(ErrorCode::kDigestMismatch,
-                    fmt::format("{}: tensor {}: its part {} is not what its checksum says; remove the mirror "
-                                "and make it anew",
-                                files->weights().string(), name, local),
-                    {name});
-      }
+      LW_TRY(check_part(part));
+      const MirrorTensor& tensor = content->of_part(part);
+      const uint64_t local = part - tensor.first_part;
+      if (sum_of_part(tensor.bytes, tensor.first_part, local) == sums()[part]) continue;
+      return fail(ErrorCode::kDigestMismatch,
+                  fmt::format("{}: tensor {}: its part {} is not what its checksum says; remove the mirror "
+                              "and make it anew",
+                              files->weights().string(), tensor.name, local),
+                  {tensor.name});
     }
     return {};
   }
@@ -138,6 +141,7 @@ struct Mirror::State {
 
   // Where this fails, what is pending stays so, and can be put in again.
   Status settle() {
+    forgotten.reset();
     if (!pending) return {};
     if (!pending->has_sums) {
       previous = content->before(pending->deltas);
@@ -161,7 +165,7 @@ struct Mirror::State {
       MirrorChange change = *pending;
       std::vector<uint64_t> next(sums().begin(), sums().end()), touched;
       for (const TensorDelta& delta : change.deltas) {
-        const MirrorTensor& tensor = content->tensors.at(delta.name);
+        const MirrorTensor& tensor = *content->find(delta.name);
         add_change(tensor.bytes, tensor.first_part, delta, next, touched);
       }
       for (const uint64_t part : touched) change.sums.emplace_back(part, next[part]);
@@ -252,8 +256,7 @@ bool Mirror::unsettled() const {
 std::vector<CheckpointTensor> Mirror::tensors() const {
   std::vector<CheckpointTensor> all;
   if (empty()) return all;
-  for (const auto& [name, tensor] : state_->content->tensors) all.push_back({name, tensor.view(), ""});
-  std::sort(all.begin(), all.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
+  for (const MirrorTensor& tensor : state_->content->tensors) all.push_back({tensor.name, tensor.view(), ""});
   return all;
 }
 
@@ -262,14 +265,13 @@ Result<Checkpoint> Mirror::checkpoint() const {
   return fail(ErrorCode::kFailedState, "the mirror is not on disk, or empty");
 }
 
-bool Mirror::contains(const std::string& name) const {
-  return !empty() && state_->content->tensors.contains(name);
+bool Mirror::contains(std::string_view name) const {
+  return !empty() && state_->content->find(name);
 }
 
-TensorView Mirror::find(const std::string& name) const {
-  if (empty()) return {};
-  const auto found = state_->content->tensors.find(name);
-  return found == state_->content->tensors.end() ? TensorView{} : found->second.view();
+TensorView Mirror::find(std::string_view name) const {
+  const MirrorTensor* tensor = empty() ? nullptr : state_->content->find(name);
+  return tensor ? tensor->view() : TensorView{};
 }
 
 Status Mirror::replace(const Checkpoint& checkpoint, const TensorNames& names, std::string version) {
@@ -311,7 +313,7 @@ Status Mirror::State::record(std::vector<TensorDelta> deltas, std::string label,
   std::set<uint64_t> taken_back;
   if (takes_back) taken_back.insert(base);
   if (files) LW_TRY(append(append_change, change));
-  previous.reset();
+  forgotten = std::exchange(previous, std::nullopt);
   reverted.merge(taken_back);
   previous_version = std::exchange(version, std::move(copy));
   sequence = change.sequence;

@@ -2,15 +2,17 @@
 #pragma once
 
 #include <string>
-#include <unordered_map>
+#include <string_view>
 #include <vector>
 
+#include "base/name_table.h"
 #include "checkpoint/mapping.h"
 #include "liveweight/mirror.h"
 
 namespace liveweight {
 
 struct MirrorTensor {
+  std::string name;
   DType dtype = DType::kBF16;
   Shape shape;
   std::span<std::byte> bytes;
@@ -21,10 +23,14 @@ struct MirrorTensor {
 
 struct MirrorContent {
   std::vector<Mapping> files;
-  std::unordered_map<std::string, MirrorTensor> tensors;
+  std::vector<MirrorTensor> tensors;  // in the order of their names
+  NameTable by_name;
   uint64_t parts = 0;
 
-  std::vector<std::string> sorted_names() const;
+  // Null where there is none of that name.
+  const MirrorTensor* find(std::string_view name) const;
+  // The one that part `part` is of.
+  const MirrorTensor& of_part(uint64_t part) const;
 
   static Result<MirrorContent> map(const Checkpoint& checkpoint, const TensorNames& names,
                                    Mapping::Access access);

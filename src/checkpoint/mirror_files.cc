@@ -115,13 +115,11 @@ void MirrorFiles::remove_others() const {
 
 std::vector<uint64_t> sums_of(const MirrorContent& content) {
   std::vector<uint64_t> sums(content.parts);
-  for (const auto& [name, tensor] : content.tensors) {
-    ThreadPool::shared().parallel_for(
-        static_cast<int64_t>(part_count(tensor.bytes.size())), [&, &known = tensor](int64_t i) {
-          const auto part = static_cast<uint64_t>(i);
-          sums[known.first_part + part] = sum_of_part(known.bytes, known.first_part, part);
-        });
-  }
+  ThreadPool::shared().parallel_for(static_cast<int64_t>(content.parts), [&](int64_t i) {
+    const auto part = static_cast<uint64_t>(i);
+    const MirrorTensor& tensor = content.of_part(part);
+    sums[part] = sum_of_part(tensor.bytes, tensor.first_part, part - tensor.first_part);
+  });
   return sums;
 }
 

@@ -91,6 +91,10 @@ SourceChanges owned(const TensorDelta& delta, const Source& source) {
   return {copy.positions, copy.values, copy.owner};
 }
 
+bool is_checked_alone(const TensorDelta& delta) {
+  return delta.positions.size() <= kElements;
+}
+
 Status check_changes(const Source& source, const SourceChanges& changes) {
   const size_t count = changes.positions.size();
   return run_jobs(static_cast<int64_t>((count + kElements - 1) / kElements), [&](int64_t i) -> Status {

@@ -21,10 +21,18 @@ struct SourceChanges {
   }
 };
 
+struct CheckedDelta {
+  int32_t source = 0;
+  SourceChanges changes;
+};
+
 // By the delta's owner; a copy, where it has none.
 SourceChanges owned(const TensorDelta& delta, const Source& source);
 
-// Positions that ascend within the tensor, and finite values; on all threads.
+// Whether check_changes leaves it to the thread that calls it.
+bool is_checked_alone(const TensorDelta& delta);
+
+// Positions that ascend within the tensor, and finite values; on all threads where they are many.
 Status check_changes(const Source& source, const SourceChanges& changes);
 
 }  // namespace liveweight

@@ -78,16 +78,11 @@ inline std::vector<TensorDelta> deltas_between(const Weights& old, const Weights
   return deltas;
 }
 
-inline Status put_deltas(Update& update, const std::vector<TensorDelta>& deltas) {
-  for (const TensorDelta& delta : deltas) LW_TRY(update.put_delta(delta));
-  return {};
-}
-
 inline Result<UpdateReport> commit_deltas(LiveModel& live, const std::vector<TensorDelta>& deltas,
                                           UpdateOptions options = {}) {
   options.deltas = true;
   LW_ASSIGN(Update update, live.begin_update(std::move(options)));
-  LW_TRY(put_deltas(update, deltas));
+  LW_TRY(update.put_deltas(deltas));
   return update.commit();
 }
 

@@ -33,9 +33,7 @@ class DeltaLoad {
     label_ = options.label;
     LW_ASSIGN(std::vector<Update> updates, begin_together(ranks_, options));
     LW_TRY(decode_all());
-    for (Update& update : updates) {
-      for (const TensorDelta& delta : deltas_) LW_TRY(update.put_delta(delta));
-    }
+    for (Update& update : updates) LW_TRY(update.put_deltas(deltas_));
     LW_ASSIGN(const std::vector<UpdateReport> reports, commit_together(updates));
     std::vector<DeltaReport> all(ranks_.size(), report_);
     for (size_t rank = 0; rank < all.size(); ++rank) {

@@ -101,7 +101,7 @@ TEST_F(DeltaMirror, OneScaleIsOfTensorsThatAllComeWholeOrAllChange) {
   UpdateOptions options;
   options.deltas = true;
   auto update = live_->begin_update(options);
-  ASSERT_TRUE(put_deltas(*update, deltas_between(now_, with(kUp, {{20, 0.5f}}))));
+  ASSERT_TRUE(update->put_deltas(deltas_between(now_, with(kUp, {{20, 0.5f}}))));
   ASSERT_TRUE(update->put(kGate, now_.view(kGate)));
   const Status status = update->prepare();
   ASSERT_FALSE(status);

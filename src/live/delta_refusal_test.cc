@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <numeric>
 
 #include "live/delta_fixture.h"
@@ -133,6 +134,24 @@ TEST_F(DeltaRefusal, OfOneThatComesAfterTheUpdateIsPreparedSaysSo) {
   ASSERT_FALSE(status);
   EXPECT_EQ(status.error().code, ErrorCode::kFailedState);
   EXPECT_THAT(status.error().message, HasSubstr(kName));
+}
+
+TEST_F(DeltaRefusal, OfOneAmongManyNamesItAndLosesNothing) {
+  // More tensors than one thread takes at a time.
+  for (; weights_.tensors.size() <= 16; start("int8_per_channel")) weights_ = {};
+  Weights next = weights_;
+  for (const auto& [name, entry] : weights_.tensors) next.set(name, 0, 0.5f);
+  std::vector<TensorDelta> deltas = deltas_between(weights_, next);
+  const auto bad = std::find_if(deltas.begin(), deltas.end(), [](const auto& d) { return d.name == kName; });
+  ASSERT_NE(bad, deltas.end());
+  bad->dtype = bad->dtype == DType::kF32 ? DType::kF16 : DType::kF32;
+  UpdateOptions options;
+  options.deltas = true;
+  auto update = live_->begin_update(options);
+  ASSERT_TRUE(update);
+  const Status status = update->put_deltas(deltas);
+  ASSERT_FALSE(status);
+  expect_refused(tl::unexpected(status.error()), ErrorCode::kWrongDtype, kName);
 }
 
 TEST_F(DeltaRefusal, SaysThatTheMirrorIsMissingOnlyWhereItIsNeeded) {

@@ -17,16 +17,11 @@ bool equal(const SourceChanges& a, const SourceChanges& b) {
 
 }  // namespace
 
-Status DeltaStaging::add(int32_t index, const TensorDelta& delta) {
-  const Source& source = plan_.sources[index];
-  LW_TRY(check_facts(source, delta));
-  SourceChanges changes = owned(delta, source);
-  LW_TRY(check_changes(source, changes));
+void DeltaStaging::add(int32_t source, SourceChanges changes) {
   std::lock_guard lock(mutex_);
   counts_.changed_elements += changes.positions.size();
   ++added_;
-  changes_.emplace(index, std::move(changes));
-  return {};
+  changes_.emplace(source, std::move(changes));
 }
 
 Status DeltaStaging::settle_aliases() {

@@ -32,8 +32,8 @@ class DeltaStaging {
   DeltaStaging(const Plan::Implementation& plan, SlotOf slot_of, LagOf lag_of)
       : plan_(plan), slot_of_(std::move(slot_of)), lag_of_(std::move(lag_of)) {}
 
-  // Checks and queues. The changes are kept alive where they have an owner, else copied. Thread-safe.
-  Status add(int32_t source, const TensorDelta& delta);
+  // Queues changes that were checked. Thread-safe.
+  void add(int32_t source, SourceChanges changes);
   bool has(int32_t source) const { return changes_.contains(source); }
   int64_t tensors() const { return added_; }  // that came
 

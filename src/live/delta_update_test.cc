@@ -52,7 +52,7 @@ void abandon(Random& random, Fleet& fleet) {
     options.deltas = true;
     auto update = rank->begin_update(options);
     ASSERT_TRUE(update);
-    ASSERT_TRUE(put_deltas(*update, deltas_between(fleet.current, next)));
+    ASSERT_TRUE(update->put_deltas(deltas_between(fleet.current, next)));
     if (between(random, 0, 1) == 0) continue;
     ASSERT_TRUE(update->prepare());
   }
@@ -201,7 +201,7 @@ TEST(DeltaUpdate, EqualsAColdLoadWhereRanksOfOneProcessShareTheMirrorAndGoBackTo
         options.deltas = true;
         options.label = fmt::format("{}", step);
         updates.push_back(rank->begin_update(options).value());
-        ASSERT_TRUE(put_deltas(updates.back(), deltas));
+        ASSERT_TRUE(updates.back().put_deltas(deltas));
       }
       const auto reports = commit_together(updates);
       ASSERT_TRUE(reports) << reports.error().message;

@@ -64,7 +64,7 @@ class Rollback : public ::testing::TestWithParam<CommitMode> {
   void give_up_delta(const Weights& from, const Weights& to) {
     UpdateOptions options;
     options.deltas = true;
-    give_up(options, [&](Update& update) { return put_deltas(update, deltas_between(from, to)); });
+    give_up(options, [&](Update& update) { return update.put_deltas(deltas_between(from, to)); });
   }
 
   Random random_{3};

@@ -106,7 +106,7 @@ Status put_delta(Fleet& fleet, const Weights& next) {
   options.label = "changed";
   std::vector<Update> updates;
   LW_TRY(begin_all(fleet, options, updates));
-  for (Update& update : updates) LW_TRY(put_deltas(update, deltas_between(fleet.current, next)));
+  for (Update& update : updates) LW_TRY(update.put_deltas(deltas_between(fleet.current, next)));
   LW_TRY(commit_together(updates));
   return {};
 }

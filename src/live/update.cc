@@ -53,7 +53,11 @@ Status Update::borrow(const Checkpoint& checkpoint, const NameMap& names) {
 }
 
 Status Update::put_delta(const TensorDelta& delta) {
-  return implementation_->take_delta(delta);
+  return put_deltas(std::span(&delta, 1));
+}
+
+Status Update::put_deltas(std::span<const TensorDelta> deltas) {
+  return implementation_->take_deltas(deltas);
 }
 
 Status Update::stage() {

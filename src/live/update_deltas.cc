@@ -1,10 +1,13 @@
 // The part of an update that knows of deltas.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <iterator>
 #include <map>
+#include <vector>
 
 #include "base/seam.h"
+#include "live/parallel_jobs.h"
 #include "live/update_state.h"
 
 namespace liveweight {
@@ -24,27 +27,57 @@ void Update::Implementation::touch(int32_t source, bool changes_only) {
   }
 }
 
-Status Update::Implementation::take_delta(const TensorDelta& delta) {
-  return attempt([&] { return queue_delta(delta); });
+Status Update::Implementation::take_deltas(std::span<const TensorDelta> all) {
+  return attempt([&] { return queue_deltas(all); });
 }
 
-Status Update::Implementation::queue_delta(const TensorDelta& delta) {
-  LW_TRY(reach(Step::kChunk));
-  if (!options.deltas) {
-    return fail(
-        ErrorCode::kFailedState,
-        fmt::format("tensor {}: the update was not begun for deltas (UpdateOptions::deltas)", delta.name),
-        {delta.name});
+// Those with few changes are checked side by side; the others one after the other, as that takes all threads
+// by itself. So does what `touch` may copy.
+Status Update::Implementation::queue_deltas(std::span<const TensorDelta> all) {
+  constexpr size_t kAtATime = 16;
+  LW_TRY(may_queue_deltas(all));
+  std::vector<CheckedDelta> checked(all.size());
+  const auto check = [&](size_t i) -> Status {
+    LW_ASSIGN(checked[i], check_delta(all[i]));
+    return {};
+  };
+  const auto jobs = static_cast<int64_t>((all.size() + kAtATime - 1) / kAtATime);
+  LW_TRY(run_jobs(jobs, [&](int64_t job) -> Status {
+    const size_t begin = static_cast<size_t>(job) * kAtATime;
+    for (size_t i = begin; i < std::min(begin + kAtATime, all.size()); ++i) {
+      if (is_checked_alone(all[i])) LW_TRY(check(i));
+    }
+    return {};
+  }));
+  for (size_t i = 0; i < all.size(); ++i) {
+    if (!is_checked_alone(all[i])) LW_TRY(check(i));
+    auto& [source, changes] = checked[i];
+    LW_TRY(coverage->add_changes(source, changes.positions.size_bytes() + changes.values.size()));
+    deltas->add(source, std::move(changes));
+    touch(source, true);
   }
-  if (prepared || deltas_staged) {
-    return fail(ErrorCode::kFailedState,
-                fmt::format("tensor {}: the update's deltas are staged already", delta.name), {delta.name});
-  }
-  LW_ASSIGN(const int32_t index, coverage->find(delta.name));
-  LW_TRY(deltas->add(index, delta));
-  LW_TRY(coverage->add_changes(index, delta.positions.size() * sizeof(uint32_t) + delta.values.size()));
-  touch(index, true);
   return {};
+}
+
+Status Update::Implementation::may_queue_deltas(std::span<const TensorDelta> all) const {
+  if (all.empty() || (options.deltas && !prepared && !deltas_staged)) return {};
+  const std::string& name = all.front().name;
+  return fail(
+      ErrorCode::kFailedState,
+      options.deltas
+          ? fmt::format("tensor {}: the update's deltas are staged already", name)
+          : fmt::format("tensor {}: the update was not begun for deltas (UpdateOptions::deltas)", name),
+      {name});
+}
+
+Result<CheckedDelta> Update::Implementation::check_delta(const TensorDelta& delta) const {
+  LW_TRY(reach(Step::kChunk));
+  LW_ASSIGN(const int32_t index, coverage->find(delta.name));
+  const Source& source = model.tables().sources[index];
+  LW_TRY(check_facts(source, delta));
+  CheckedDelta checked{index, owned(delta, source)};
+  LW_TRY(check_changes(source, checked.changes));
+  return checked;
 }
 
 Status Update::Implementation::check_mirror() const {

@@ -49,7 +49,7 @@ struct Update::Implementation {
 
   Status take(std::string_view name, bool borrowed, const PiecesOf& pieces_of);
   Status take_checkpoint(const Checkpoint& checkpoint, const NameMap& names);
-  Status take_delta(const TensorDelta& delta);
+  Status take_deltas(std::span<const TensorDelta> all);
   Status stage();
   Status prepare();
   Result<UpdateReport> commit();
@@ -61,7 +61,9 @@ struct Update::Implementation {
   Result<int32_t> account_for(std::string_view name, const PiecesOf& pieces_of, PieceList& pieces);
   Status borrow_all(const Checkpoint& checkpoint, const NameMap& names);
   Status take_pieces(std::string_view name, bool borrowed, const PiecesOf& pieces_of);
-  Status queue_delta(const TensorDelta& delta);
+  Status queue_deltas(std::span<const TensorDelta> all);
+  Status may_queue_deltas(std::span<const TensorDelta> all) const;
+  Result<CheckedDelta> check_delta(const TensorDelta& delta) const;
   // Before the first write to the parameters of a source: their next slots hold the current version where
   // deltas may come.
   void touch(int32_t source, bool changes_only);
