@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
@@ -23,6 +24,17 @@ def hold_container(session, weights: Iterable[tuple[str, torch.Tensor]]) -> Iter
             session.lasting.add(tensor.untyped_storage()._cdata)
         yield name, tensor
         session.flush()
+
+_SOFT = 1  # omp_pause_soft: what threads keep for themselves is kept
+
+_pause_openmp = getattr(ctypes.CDLL(None), "omp_pause_resource_all", None)
+
+
+def rest_torch_threads() -> None:
+    """Ends this thread's team of OpenMP threads, which spin for a while after each parallel operation of torch's, where ours
+    want to run; the next operation makes new ones, in less time than that."""
+    if _pause_openmp is not None:
+        _pause_openmp(_SOFT)
 
 
 class Mappings:
