@@ -76,18 +76,20 @@ def passing(weights):
 
 
 class Weights:
-    """By name, in memory and in a file."""
+    """A file, and a dictionary of its tensors, which is mapped: what is in memory is there once."""
 
     def __init__(self, tensors):
-        self.tensors, self.file = tensors, tempfile.NamedTemporaryFile(suffix=".safetensors")
+        self.file = tempfile.NamedTemporaryFile(suffix=".safetensors")
         save_file(tensors, self.file.name)
+        self.tensors = dict(self.read())
+
+    def read(self):
+        with safe_open(self.file.name, "pt") as file:
+            for name in file.keys():
+                yield name, file.get_tensor(name)
 
     def come_from(self, source):
-        if source == "memory":
-            return self.tensors.items()
-        if source == "passing":
-            return passing(self.tensors)
-        return ((name, file.get_tensor(name)) for file in [safe_open(self.file.name, "pt")] for name in file.keys())
+        return {"file": self.read, "memory": self.tensors.items, "passing": lambda: passing(self.tensors)}[source]()
 
 
 def other_weights(kind, weights, layers):
