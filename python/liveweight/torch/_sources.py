@@ -13,6 +13,8 @@ from .. import _core
 
 _CONTAINERS = tuple(type(kind) for kind in (
     {}.items(), iter({}.items()), [], iter([]), (), iter(())))
+_pause_openmp = getattr(ctypes.CDLL(None), "omp_pause_resource_all", None)
+_SOFT = 1  # omp_pause_soft: what threads keep for themselves is kept
 
 
 def hold_container(session, weights: Iterable[tuple[str, torch.Tensor]]) -> Iterator[tuple[str, torch.Tensor]]:
@@ -24,10 +26,6 @@ def hold_container(session, weights: Iterable[tuple[str, torch.Tensor]]) -> Iter
             session.lasting.add(tensor.untyped_storage()._cdata)
         yield name, tensor
         session.flush()
-
-_SOFT = 1  # omp_pause_soft: what threads keep for themselves is kept
-
-_pause_openmp = getattr(ctypes.CDLL(None), "omp_pause_resource_all", None)
 
 
 def rest_torch_threads() -> None:
