@@ -2,12 +2,11 @@
 """Reloads of a torchao-quantized Llama: ours beside a straightforward implementation in torch and torchao (restore
 high-precision parameters, load, quantize, copy into the old ones), in alternating rounds.
 
-    reload.py [--layers 22] [--rounds 3] [--scheme int8 fp8 int4] [--source file memory step unrelated]
+    reload.py [--layers 22] [--rounds 3] [--scheme int8 fp8 int4] [--source file memory passing] [--weights step unrelated]
 
-Needs torch, torchao and safetensors. file: a mapped safetensors file; memory: a dictionary's items; step and unrelated:
-an iterator that yields all tensors in one buffer, with every reload the weights after a step of training (1 % of the elements
-become the next bf16), or of another model. Peak memory is of pages of the process's own (RssAnon), in separate
-rounds."""
+Needs torch, torchao and safetensors. Sources: a mapped safetensors file; a dictionary's items in memory; an iterator that
+yields all tensors in one buffer. Weights, with every reload: those after a step of training (1 % of the elements become the
+next bf16), or of another model. Peak memory is of pages of the process's own (RssAnon), in separate rounds."""
 import argparse
 import functools
 import itertools
@@ -31,7 +30,8 @@ from liveweight.torch.online_quantization import (maybe_save_metadata_and_attrib
 
 SCHEMES = {"int8": Int8WeightOnlyConfig(version=2), "fp8": Float8WeightOnlyConfig(granularity=PerRow()),
            "int4": IntxWeightOnlyConfig(weight_dtype=torch.int4, granularity=PerGroup(32), version=2)}
-SOURCES = ["file", "memory", "step", "unrelated"]
+SOURCES = ["file", "memory", "passing"]
+WEIGHTS = ["step", "unrelated"]
 ours = support_quantized_model_reload_from_hp_weights(load_weights)
 
 
@@ -75,12 +75,25 @@ def passing(weights):
         yield name, buffer[:tensor.numel()].view(tensor.shape).copy_(tensor)
 
 
-def sources(kind, weights, path):
-    if kind == "memory":
-        return weights.items()
-    if kind != "file":
-        return passing(weights)
-    return ((name, file.get_tensor(name)) for file in [safe_open(path, "pt")] for name in file.keys())
+class Weights:
+    """A file, and a dictionary of its tensors, which is mapped: what is in memory is there once."""
+
+    def __init__(self, tensors):
+        self.file = tempfile.NamedTemporaryFile(suffix=".safetensors")
+        save_file(tensors, self.file.name)
+        self.tensors = dict(self.read())
+
+    def read(self):
+        with safe_open(self.file.name, "pt") as file:
+            for name in file.keys():
+                yield name, file.get_tensor(name)
+
+    def come_from(self, source):
+        return {"file": self.read, "memory": self.tensors.items, "passing": lambda: passing(self.tensors)}[source]()
+
+
+def other_weights(kind, weights, layers):
+    return Weights(trained(weights.tensors) if kind == "step" else make_checkpoint(layers, 2))
 
 
 def bits(model):
@@ -93,26 +106,27 @@ def measure(run):
     return time.perf_counter() - begin
 
 
-def compare(scheme, kind, weights, path, arguments):
+def compare(scheme, source, turns, arguments):
+    """`turns`: two Weights, loaded in turn."""
     configuration = SCHEMES[scheme]
     model = Llama(arguments.layers)
     maybe_save_metadata_and_attributes_for_weight_reloading(model, SimpleNamespace(quantization="torchao"))
     quantize_(model, configuration)
-    ways = {"liveweight": lambda weights: ours(Loader(model), sources(kind, weights, path)),
-            "torch": lambda weights: straightforward(model, configuration, sources(kind, weights, path))}
-    after = {"step": trained, "unrelated": lambda _: make_checkpoint(arguments.layers, 2)}.get(kind, lambda same: same)(weights)
-    turns = itertools.cycle([after, weights])
-    ways["torch"](weights)
+    ways = {"liveweight": lambda weights: ours(Loader(model), weights.come_from(source)),
+            "torch": lambda weights: straightforward(model, configuration, weights.come_from(source))}
+    turns = itertools.cycle(turns)
+    first = next(turns)
+    ways["torch"](first)
     expected = bits(model)
     for parameter in model.parameters():
         for part in inner_tensors(parameter.detach()):
             part.zero_()
-    ways["liveweight"](weights)
+    ways["liveweight"](first)
     equal = all(torch.equal(a, b) for a, b in zip(expected, bits(model)))
     del expected
     seconds = {name: [] for name in ways}
     for _, new in zip(range(arguments.rounds), turns):
-        for name, run in ways.items():
+        for name, run in ways.items():  # ours first: it is the one whose time depends on what lives
             seconds[name].append(measure(lambda run=run: run(new)))
     peaks, new = {}, next(turns)
     for name, run in ways.items():
@@ -120,8 +134,8 @@ def compare(scheme, kind, weights, path, arguments):
             run(new)
         peaks[name] = peak.extra_bytes
     medians = {name: statistics.median(times) for name, times in seconds.items()}
-    source_bytes = sum(tensor.nbytes for tensor in weights.values())
-    return {"scheme": scheme, "source": kind, "equal": equal, "seconds": medians, "ratio": medians["torch"] / medians["liveweight"],
+    source_bytes = sum(tensor.nbytes for tensor in first.tensors.values())
+    return {"equal": equal, "seconds": medians, "ratio": medians["torch"] / medians["liveweight"],
             "source_gb_per_second": source_bytes / medians["liveweight"] / 1e9, "extra_peak_bytes": peaks,
             "peak_share": peaks["liveweight"] / peaks["torch"]}
 
@@ -132,13 +146,15 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--scheme", nargs="+", choices=SCHEMES, default=list(SCHEMES))
     parser.add_argument("--source", nargs="+", choices=SOURCES, default=SOURCES)
+    parser.add_argument("--weights", nargs="+", choices=WEIGHTS, default=WEIGHTS)
     arguments = parser.parse_args()
-    weights = make_checkpoint(arguments.layers, 1)
-    with tempfile.NamedTemporaryFile(suffix=".safetensors") as file:
-        save_file(weights, file.name)
+    weights = Weights(make_checkpoint(arguments.layers, 1))
+    for kind in arguments.weights:
+        turns = [weights, other_weights(kind, weights, arguments.layers)]
         for scheme in arguments.scheme:
-            for kind in arguments.source:
-                print(json.dumps(compare(scheme, kind, weights, file.name, arguments)), flush=True)
+            for source in arguments.source:
+                facts = {"scheme": scheme, "source": source, "weights": kind}
+                print(json.dumps(facts | compare(scheme, source, turns, arguments)), flush=True)
 
 
 if __name__ == "__main__":

@@ -94,6 +94,16 @@ std::byte* place_parts(const Matrix& matrix, const Rows& band, std::byte* tensor
   return slot;
 }
 
+// Into memory of its own.
+Status try_band(const std::string& name, const Matrix& matrix, const Rows& band, float amax) {
+  const KernelFormat format = band_format(matrix, band);
+  std::vector<std::byte> slot(format.bytes);
+  const auto fault =
+      quantize_box(box_of(matrix, band), {&format, slot.data(), 0, format.segments[0]}, {amax, 0});
+  if (fault) return refuse(name, *fault);
+  return {};
+}
+
 }  // namespace
 
 int64_t band_count(const Matrix& matrix, const Rows& rows) {
@@ -170,6 +180,9 @@ bool rows_stand_alone(const Scheme& scheme, const Rows& rows, int64_t all_rows) 
 Result<float> check_band(const std::string& name, const Matrix& matrix, const Rows& band) {
   const AmaxResult result = absolute_maximum(box_of(matrix, band));
   if (result.fault) return refuse(name, *result.fault);
+  // Only near the dtype's largest values can a scale overflow; there the quantizer itself is asked.
+  const float safe = matrix.dtype == DType::kF16 ? 1e4f : 1e37f;
+  if (result.amax >= safe && matrix.scheme.quantizes()) LW_TRY(try_band(name, matrix, band, result.amax));
   return result.amax;
 }
 

@@ -306,7 +306,7 @@ class OnlineQuantization(unittest.TestCase):
             weights = [layer.down.weight for layer in model.layers]
             return [part for weight in weights for part in (weight.qdata, weight.scale)] + [model.embed.weight]
         expected = loaded_model(self.configuration, self.dtype, seed=1)
-        pairs = list(zip(parts(self.model), parts(expected)))
+        pairs = list(zip(parts(self.model), [part.clone() for part in parts(expected)]))
 
         @torch.no_grad()
         def spoil():
@@ -319,6 +319,11 @@ class OnlineQuantization(unittest.TestCase):
                 yield item
                 spoil()
         reload_weights(Loader(self.model), spoiling(self.generator(1)))
+        self.assertTrue(bits(self.model) == bits(expected))
+        reload_weights(Loader(self.model), self.generator(2))
+        loader = Loader(self.model)
+        loader.touch = lambda _: spoil()
+        reload_weights(loader, checkpoint(1, self.dtype).items())
         self.assertTrue(bits(self.model) == bits(expected))
 
     def test_models_that_are_not_quantized_online_pass_through(self):

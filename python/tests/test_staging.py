@@ -1,4 +1,4 @@
-"""Rows that do not stay where they are: what a native update holds of them until its commit."""
+"""Rows in a native update until its commit: what it holds of those that do not stay where they are, what it proves."""
 import array
 import functools
 import random
@@ -113,6 +113,18 @@ class Staging(unittest.TestCase):
         self.put_all(update, new)
         self.assertLess(update.staged_bytes, 10 * 320)
         self.expect_committed(update, live, new, "int8_per_channel")
+
+    def test_rows_that_stay_but_have_no_finite_scale_are_refused_before_anything_is_written(self):
+        scheme = "int4_per_group:33@compressed-tensors-asymmetric"
+        old, new = Weights(8 * BLOCK, 330, 13), Weights(8 * BLOCK, 330, 14)
+        new.part(8 * BLOCK - 2, 8 * BLOCK - 1)[0, 0] = 3e38
+        new.part(8 * BLOCK - 2, 8 * BLOCK - 1)[0, 1] = -3e38
+        update, live = begin(scheme, old)
+        with self.assertRaises(liveweight.Error) as caught:
+            self.assertTrue(update.put(0, 0, new.part(0, new.rows), True))
+            update.prepare(False)
+        self.assertEqual(caught.exception.code, "non_finite")
+        self.assertEqual(bits(live), bits(old.quantized(scheme)))
 
 
 if __name__ == "__main__":

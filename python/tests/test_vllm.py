@@ -8,6 +8,7 @@ import tempfile
 import unittest
 import unittest.mock
 from pathlib import Path
+from types import SimpleNamespace
 
 MISSING = [package for package in ("vllm", "torch", "torchao", "safetensors") if importlib.util.find_spec(package) is None]
 if not MISSING:
@@ -16,6 +17,7 @@ if not MISSING:
     from torchao.quantization import (Float8WeightOnlyConfig, Int8WeightOnlyConfig, IntxWeightOnlyConfig, ModuleFqnToConfig,
                                       PerGroup, PerRow, PerTensor)
     from vllm.model_executor.layers.fused_moe.experts import cpu_moe
+    from vllm.model_executor.model_loader.reload import inplace
     from vllm.model_executor.models.utils import AutoWeightsLoader
     from vllm_models import checkpoint, load
 
@@ -135,6 +137,22 @@ class InsideVllm(unittest.TestCase):
             for rank in ranks:
                 _, said = rank.communicate()
                 self.assertEqual(rank.returncode, 0, said[-4000:])
+
+    def test_its_workers_own_reload_passes_by_the_decorator_and_takes_turns_with_ours(self):
+        """What the `reload_weights` of its workers and runners calls."""
+        model = load("llama", 0, INT8)
+        before = places(model)
+        config = SimpleNamespace(model_config=model._model_config, load_config=None, lora_config=None)
+        AutoWeightsLoader.load_weights = OURS
+        try:
+            for seed in (1, 2):
+                inplace.reload_weights(config, model, iter(checkpoint("llama", seed).items()), None, True)
+                self.assertEqual(differing(bits(model), cold("llama", seed, "int8")[0]), [])
+                model.load_weights(iter(checkpoint("llama", 0).items()))
+                self.assertEqual(differing(bits(model), cold("llama", 0, "int8")[0]), [])
+                self.assertEqual(places(model), before)
+        finally:
+            AutoWeightsLoader.load_weights = THEIRS
 
     def test_recording_may_also_be_asked_for_where_vllm_marks_its_models(self):
         model = load("llama", 0, INT8)

@@ -10,7 +10,7 @@ from .. import _core
 from ._adapters import Destination, find_destination
 from ._fallback import _error, config_for, inner_tensors, requantize
 from ._layers import Layer
-from ._sources import Mappings
+from ._sources import Mappings, rest_torch_threads
 from ._target import Target
 
 _DTYPES = {torch.bfloat16: "BF16", torch.float16: "F16", torch.float32: "F32"}
@@ -112,6 +112,8 @@ class Session:
     def _put_rows(self, target: Target, row: int, source: torch.Tensor, lasting: bool) -> bool:
         """The update compares them with what lives, which until the end must be as it was."""
         self._undo_within(target)
+        if not lasting:
+            rest_torch_threads()
         return self.update.put(target.index, row, source, lasting)
 
     def _lasts(self, source: torch.Tensor) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
@@ -12,6 +13,8 @@ from .. import _core
 
 _CONTAINERS = tuple(type(kind) for kind in (
     {}.items(), iter({}.items()), [], iter([]), (), iter(())))
+_pause_openmp = getattr(ctypes.CDLL(None), "omp_pause_resource_all", None)
+_SOFT = 1  # omp_pause_soft: what threads keep for themselves is kept
 
 
 def hold_container(session, weights: Iterable[tuple[str, torch.Tensor]]) -> Iterator[tuple[str, torch.Tensor]]:
@@ -23,6 +26,13 @@ def hold_container(session, weights: Iterable[tuple[str, torch.Tensor]]) -> Iter
             session.lasting.add(tensor.untyped_storage()._cdata)
         yield name, tensor
         session.flush()
+
+
+def rest_torch_threads() -> None:
+    """Ends this thread's team of OpenMP threads, which spin for a while after each parallel operation of torch's, where ours
+    want to run; the next operation makes new ones, in less time than that."""
+    if _pause_openmp is not None:
+        _pause_openmp(_SOFT)
 
 
 class Mappings:

@@ -37,7 +37,10 @@ def original(module: torch.nn.Module, attribute: str, live: torch.Tensor) -> tor
     recorded = layerwise.LAYERWISE_INFO[module].restore_metadata[0].get(attribute)
     if recorded is None:
         return live if attribute in meta.SKIP_TENSORS else None
-    return sanitize.restore_layer_refs(meta.to_meta_tensor(recorded), module)
+    found = sanitize.restore_layer_refs(meta.to_meta_tensor(recorded), module)
+    while getattr(found.__dict__.get("weight_loader"), "__name__", None) == "online_process_loader":
+        found.weight_loader = found.weight_loader.__wrapped__  # its own reloads leave theirs around it, which loads nothing now
+    return found
 
 
 def wants_reload(model: torch.nn.Module) -> bool:
