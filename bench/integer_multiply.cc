@@ -1,7 +1,5 @@
 #include "bench/integer_multiply.h"
 
-// AVX3_DL has VNNI.
-#define HWY_WANT_AVX3_DL
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "bench/integer_multiply.cc"
 #include <hwy/foreach_target.h>
@@ -14,22 +12,31 @@
 #include "base/threads.h"
 #include "infer/integer_products-inl.h"
 
-LIVEWEIGHT_BEFORE_INTEGER_PRODUCTS();
+HWY_BEFORE_NAMESPACE();
 namespace liveweight::HWY_NAMESPACE {
 
-int32_t multiply_add_integers_on(int64_t count) {
+template <typename Products>
+HWY_INLINE int32_t multiply_add(int64_t count) {
   constexpr int kSums = 12;  // enough to hide the latency of one
   HWY_ALIGN int8_t ones[64];
   for (int8_t& one : ones) one = 1;
-  const CodeVector codes = load_codes8(ones);
-  Sum sums[kSums];
-  for (Sum& sum : sums) sum = zero_sum();
-  for (int64_t done = 0; done < count; done += kSums * static_cast<int64_t>(hn::MaxLanes(CodeTag8()))) {
-    for (Sum& sum : sums) multiply_add(codes, codes, sum);
+  const auto codes = Products::load(ones);
+  typename Products::Sum sums[kSums];
+  for (auto& sum : sums) sum = Products::sum_from(hn::Zero(SumTag()));
+  constexpr auto kStep = static_cast<int64_t>(hn::MaxLanes(typename Products::CodeTag()));
+  for (int64_t done = 0; done < count; done += kSums * kStep) {
+    for (auto& sum : sums) Products::add(codes, codes, sum);
   }
   auto total = hn::Zero(SumTag());
-  for (const Sum& sum : sums) total = hn::Add(total, total_of(sum));
+  for (const auto& sum : sums) total = hn::Add(total, Products::total_of(sum));
   return hn::GetLane(hn::SumOfLanes(SumTag(), total));
+}
+
+int32_t multiply_add_integers_on(int64_t count) {
+  int32_t result = 0;
+  with_products(supports_vnni(),
+                [&](auto products) HWY_ATTR { result = multiply_add<decltype(products)>(count); });
+  return result;
 }
 
 }  // namespace liveweight::HWY_NAMESPACE

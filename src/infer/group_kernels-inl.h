@@ -15,69 +15,11 @@
 #include "infer/group_kernels.h"
 #include "infer/integer_products-inl.h"
 
-LIVEWEIGHT_BEFORE_INTEGER_PRODUCTS();
+HWY_BEFORE_NAMESPACE();
 namespace liveweight {
 namespace HWY_NAMESPACE {
 
 inline constexpr int32_t kInt4Zero = 8;  // what a code in the slot is above its number
-
-// Four activations.
-HWY_INLINE int32_t load_four(const int8_t* codes) {
-  int32_t four;
-  std::memcpy(&four, codes, sizeof four);
-  return four;
-}
-
-// Adds to each lane the products of its four bytes, each 0 to 15, with those activations.
-#if HWY_TARGET <= HWY_AVX3_DL
-HWY_INLINE Sum sum_from(SumVector value) {
-  return reinterpret_cast<Sum>(value.raw);
-}
-HWY_INLINE void add_products(SumVector weights, const int8_t* x, Sum& sum) {
-  const auto activations = hn::Set(SumTag(), load_four(x));
-  multiply_add(hn::BitCast(CodeTag8(), weights), hn::BitCast(CodeTag8(), activations), sum);
-}
-#elif HWY_ARCH_X86 && HWY_TARGET != HWY_SCALAR
-HWY_INLINE Sum sum_from(SumVector value) {
-  return value;
-}
-HWY_INLINE void add_products(SumVector weights, const int8_t* x, Sum& sum) {
-  const SumTag d;
-  const auto bytes = hn::Set(d, 0x000f000f);
-  const auto pair = [&](int a, int b) {
-    return hn::BitCast(WideTag(), hn::Set(d, (x[a] & 0xffff) | static_cast<int32_t>(uint32_t(x[b]) << 16)));
-  };
-  multiply_add(hn::BitCast(WideTag(), hn::And(weights, bytes)), pair(0, 2), sum);
-  multiply_add(hn::BitCast(WideTag(), hn::And(hn::ShiftRight<8>(weights), bytes)), pair(1, 3), sum);
-}
-#else
-HWY_INLINE SumVector products_of(SumVector weights, int8_t x) {
-  const SumTag d;
-  return hn::Mul(hn::And(weights, hn::Set(d, 0x0f)), hn::Set(d, int32_t{x}));
-}
-#if HWY_TARGET == HWY_SCALAR
-HWY_INLINE Sum sum_from(SumVector value) {
-  return value;
-}
-HWY_INLINE SumVector& lanes_of(Sum& sum) {
-  return sum;
-}
-#else
-HWY_INLINE Sum sum_from(SumVector value) {
-  return {value, hn::Zero(SumTag())};
-}
-HWY_INLINE SumVector& lanes_of(Sum& sum) {
-  return sum.lower;
-}
-#endif
-HWY_INLINE void add_products(SumVector weights, const int8_t* x, Sum& sum) {
-  SumVector& lanes = lanes_of(sum);
-  lanes = hn::Add(lanes, products_of(weights, x[0]));
-  lanes = hn::Add(lanes, products_of(hn::ShiftRight<8>(weights), x[1]));
-  lanes = hn::Add(lanes, products_of(hn::ShiftRight<16>(weights), x[2]));
-  lanes = hn::Add(lanes, products_of(hn::ShiftRight<24>(weights), x[3]));
-}
-#endif
 
 void split_token_on(int64_t cols, int64_t group, int64_t token, const IntegerRows& x) {
   const hn::CappedTag<int8_t, 32> d;
@@ -90,13 +32,43 @@ void split_token_on(int64_t cols, int64_t group, int64_t token, const IntegerRow
     hn::StoreU(a, d, even + i);
     hn::StoreU(b, d, odd + i);
   }
-  int32_t* sums = x.group_sums + token * (x.stride / kGroupStep);
+  int32_t* zeros = x.group_zeros + token * (x.stride / kGroupStep);
   for (int64_t col = 0; col < cols; col += group) {
     int32_t sum = 0;
     for (int64_t i = col; i < std::min(col + group, cols); ++i) sum += codes[i];
-    *sums++ = sum;
+    *zeros++ = -kInt4Zero * sum;
   }
 }
+
+#if HWY_TARGET != HWY_SCALAR
+// A block of rows[0], one of rows[4], and so on.
+template <typename D>
+HWY_INLINE hn::Vec<D> load_blocks(D d, const std::byte* const* rows, int64_t at) {
+  if constexpr (hn::MaxLanes(d) == 4) {
+    return hn::LoadU(d, reinterpret_cast<const int32_t*>(rows[0] + at));
+  } else {
+    const hn::Half<D> half;
+    return hn::Combine(d, load_blocks(half, rows + hn::MaxLanes(half), at), load_blocks(half, rows, at));
+  }
+}
+
+// Four words of each of kLanes rows: word i of row r goes to lane r of the vector at to + i * kGroupRows.
+HWY_INLINE void interleave_words(const std::byte* const* rows, int64_t at, int32_t* to) {
+  const SumTag d;
+  const hn::RepartitionToWide<SumTag> d64;
+  const auto wide = [&](SumVector words) HWY_ATTR { return hn::BitCast(d64, words); };
+  const auto store = [&](auto words, int64_t i)
+                         HWY_ATTR { hn::Store(hn::BitCast(d, words), d, to + i * kGroupRows); };
+  const auto a = load_blocks(d, rows, at), b = load_blocks(d, rows + 1, at);
+  const auto c = load_blocks(d, rows + 2, at), e = load_blocks(d, rows + 3, at);
+  const auto ab = wide(hn::InterleaveLower(d, a, b)), ab_upper = wide(hn::InterleaveUpper(d, a, b));
+  const auto ce = wide(hn::InterleaveLower(d, c, e)), ce_upper = wide(hn::InterleaveUpper(d, c, e));
+  store(hn::InterleaveLower(d64, ab, ce), 0);
+  store(hn::InterleaveUpper(d64, ab, ce), 1);
+  store(hn::InterleaveLower(d64, ab_upper, ce_upper), 2);
+  store(hn::InterleaveUpper(d64, ab_upper, ce_upper), 3);
+}
+#endif
 
 // `count` words of each of kGroupRows rows: to[i * kGroupRows + r] = word i of row r. Calls fetch(begin,
 // bytes) for what lies behind all of them, as it goes.
@@ -106,27 +78,15 @@ HWY_INLINE void interleave_rows(const std::byte* const* rows, int64_t count, std
   constexpr int64_t kWord = sizeof(int32_t), kLine = kGroupRows * kWord;
   int64_t i = 0;
 #if HWY_TARGET != HWY_SCALAR
-  const hn::FixedTag<int32_t, 4> d;
-  const hn::FixedTag<int64_t, 2> d64;
-  const auto wide = [&](auto words) HWY_ATTR { return hn::BitCast(d64, words); };
   for (; i + 4 <= count; i += 4) {
     fetch(i * kLine, 4 * kLine);
-    for (int64_t r = 0; r < kGroupRows; r += 4) {
-      const auto word = [&](int64_t row) HWY_ATTR {
-        return hn::LoadU(d, reinterpret_cast<const int32_t*>(rows[r + row] + i * kWord));
-      };
-      const auto a = word(0), b = word(1), c = word(2), e = word(3);
-      const auto ab = wide(hn::InterleaveLower(d, a, b)), ab_upper = wide(hn::InterleaveUpper(d, a, b));
-      const auto ce = wide(hn::InterleaveLower(d, c, e)), ce_upper = wide(hn::InterleaveUpper(d, c, e));
-      auto* at = reinterpret_cast<int64_t*>(to + i * kLine + r * kWord);
-      hn::Store(hn::InterleaveLower(d64, ab, ce), d64, at);
-      hn::Store(hn::InterleaveUpper(d64, ab, ce), d64, at + kLine / 8);
-      hn::Store(hn::InterleaveLower(d64, ab_upper, ce_upper), d64, at + 2 * kLine / 8);
-      hn::Store(hn::InterleaveUpper(d64, ab_upper, ce_upper), d64, at + 3 * kLine / 8);
+    for (int64_t r = 0; r < kGroupRows; r += kLanes) {
+      interleave_words(rows + r, i * kWord, reinterpret_cast<int32_t*>(to + i * kLine) + r);
     }
   }
 #endif
   for (; i < count; ++i) {
+    fetch(i * kLine, kLine);
     for (int64_t r = 0; r < kGroupRows; ++r) {
       std::memcpy(to + i * kLine + r * kWord, rows[r] + i * kWord, static_cast<size_t>(kWord));
     }
@@ -149,29 +109,45 @@ void pack_scales(const WeightTile* tiles, int64_t groups, std::byte* to) {
   }
 }
 
-void pack_group_panel_on(const WeightView& weight, int64_t row, std::byte* panel) {
-  const KernelFormat& format = *weight.format;
-  const WeightTile tiles[] = {tile_of(weight, row),
-                              tile_of(weight, std::min(row + kTileRows, format.rows - 1))};
+// kGroupRows rows of a weight from `row` on.
+struct SlotGroups {
+  SlotGroups(const WeightView& weight, int64_t row)
+      : format(*weight.format),
+        tiles{tile_of(weight, row), tile_of(weight, std::min(row + kTileRows, format.rows - 1))} {
+    for (int64_t r = 0; r < kGroupRows; ++r) rows[r] = tiles[r / kTileRows].data[r % kTileRows];
+  }
+  // Those of the next rows follow these.
+  HWY_INLINE void fetch_next(int64_t begin, int64_t bytes) const {
+    const std::byte* next = rows[0] + kGroupRows * format.data.row_bytes + begin;
+    for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(next + i, 0, 2);
+  }
+  int64_t groups() const { return group_count(format.cols, format.scheme.size); }
+
+  const KernelFormat& format;
+  const WeightTile tiles[kGroupRows / kTileRows];
   const std::byte* rows[kGroupRows];
-  for (int64_t r = 0; r < kGroupRows; ++r) rows[r] = tiles[r / kTileRows].data[r % kTileRows];
-  // The rows of the next panel follow these.
-  const std::byte* next = rows[0] + kGroupRows * format.data.row_bytes;
-  interleave_rows(rows, format.cols / kGroupStep, panel, [&](int64_t begin, int64_t bytes) HWY_ATTR {
-    for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(next + begin + i, 0, 2);
-  });
-  pack_scales(tiles, group_count(format.cols, format.scheme.size), panel + kGroupRows * format.cols / 2);
+};
+
+HWY_INLINE void pack_groups(const SlotGroups& from, std::byte* panel) {
+  const int64_t cols = from.format.cols;
+  interleave_rows(from.rows, cols / kGroupStep, panel,
+                  [&](int64_t begin, int64_t bytes) HWY_ATTR { from.fetch_next(begin, bytes); });
+  pack_scales(from.tiles, from.groups(), panel + kGroupRows * cols / 2);
 }
 
-template <int kTokens>
+void pack_group_panel_on(const WeightView& weight, int64_t row, std::byte* panel) {
+  pack_groups(SlotGroups(weight, row), panel);
+}
+
+template <typename Products, int kTokens>
 HWY_INLINE void multiply_group_tokens(const std::byte* panel, int64_t cols, int64_t group,
                                       const IntegerRows& x, int64_t token, float* out) {
   const SumTag d;
   const int8_t* split[kTokens];
-  const int32_t* group_sums[kTokens];
+  const int32_t* zeros[kTokens];
   for (int t = 0; t < kTokens; ++t) {
     split[t] = x.split + (token + t) * x.stride;
-    group_sums[t] = x.group_sums + (token + t) * (x.stride / kGroupStep);
+    zeros[t] = x.group_zeros + (token + t) * (x.stride / kGroupStep);
   }
   const int64_t odd = x.stride / 2, groups = group_count(cols, group);
   const auto low = hn::Set(d, 0x0f0f0f0f);
@@ -182,23 +158,23 @@ HWY_INLINE void multiply_group_tokens(const std::byte* panel, int64_t cols, int6
     for (FloatVector& of_token : products) of_token = hn::Zero(FloatTag());
     int64_t at = 0;  // among the columns of one parity
     for (int64_t g = 0; g < groups; ++g, scales += kGroupRows) {
-      Sum sums[kTokens], odd_sums[kTokens];
+      typename Products::Sum sums[kTokens], odd_sums[kTokens];
       for (int t = 0; t < kTokens; ++t) {
-        sums[t] = sum_from(hn::Set(d, -kInt4Zero * group_sums[t][g]));
-        odd_sums[t] = zero_sum();
+        sums[t] = Products::sum_from(hn::Set(d, zeros[t][g]));
+        odd_sums[t] = Products::sum_from(hn::Zero(d));
       }
       for (const int64_t end = std::min((g + 1) * group, cols) / 2; at < end; at += 4, codes += kGroupRows) {
         const auto pairs = hn::Load(d, codes);
         const auto first = hn::And(pairs, low), second = hn::And(hn::ShiftRight<4>(pairs), low);
         for (int t = 0; t < kTokens; ++t) {
-          add_products(first, split[t] + at, sums[t]);
-          add_products(second, split[t] + odd + at, odd_sums[t]);
+          Products::add_four(first, split[t] + at, sums[t]);
+          Products::add_four(second, split[t] + odd + at, odd_sums[t]);
         }
       }
       const auto scale = hn::Load(FloatTag(), scales);
       for (int t = 0; t < kTokens; ++t) {
-        const auto sum = hn::ConvertTo(FloatTag(), hn::Add(total_of(sums[t]), total_of(odd_sums[t])));
-        products[t] = hn::Add(products[t], hn::Mul(sum, scale));
+        const auto sum = hn::Add(Products::total_of(sums[t]), Products::total_of(odd_sums[t]));
+        products[t] = hn::Add(products[t], hn::Mul(hn::ConvertTo(FloatTag(), sum), scale));
       }
     }
     for (int t = 0; t < kTokens; ++t) hn::StoreU(products[t], FloatTag(), out + t * kGroupRows + r);
@@ -207,19 +183,12 @@ HWY_INLINE void multiply_group_tokens(const std::byte* panel, int64_t cols, int6
 
 void multiply_group_panel_on(const std::byte* panel, int64_t cols, int64_t group, const IntegerRows& x,
                              int64_t token, int tokens, float* out) {
-  constexpr int kRegisterTokens = kLanes == 16 ? kIntegerTokens : 2;
-  for (; tokens >= kRegisterTokens; tokens -= kRegisterTokens) {
-    multiply_group_tokens<kRegisterTokens>(panel, cols, group, x, token, out);
-    token += kRegisterTokens;
-    out += kRegisterTokens * kGroupRows;
-  }
-  if constexpr (kLanes == 16) {
-    if (tokens == 5) return multiply_group_tokens<5>(panel, cols, group, x, token, out);
-    if (tokens == 4) return multiply_group_tokens<4>(panel, cols, group, x, token, out);
-    if (tokens == 3) return multiply_group_tokens<3>(panel, cols, group, x, token, out);
-    if (tokens == 2) return multiply_group_tokens<2>(panel, cols, group, x, token, out);
-  }
-  if (tokens == 1) multiply_group_tokens<1>(panel, cols, group, x, token, out);
+  with_products(x.vnni, [&](auto products) HWY_ATTR {
+    for_token_counts<kRegisterTokens>(0, tokens, [&](auto count, int first) HWY_ATTR {
+      multiply_group_tokens<decltype(products), count>(panel, cols, group, x, token + first,
+                                                       out + first * kGroupRows);
+    });
+  });
 }
 
 }  // namespace HWY_NAMESPACE

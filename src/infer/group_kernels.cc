@@ -1,5 +1,3 @@
-// AVX3_DL has VNNI.
-#define HWY_WANT_AVX3_DL
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "infer/group_kernels.cc"
 #include <hwy/foreach_target.h>

@@ -27,8 +27,7 @@ constexpr int64_t group_panel_bytes(int64_t cols, int64_t group) {
   return kGroupRows * (cols / 2 + group_count(cols, group) * static_cast<int64_t>(sizeof(float)));
 }
 
-// From the codes of token `token`: those of even columns and those of odd ones apart, and the sum of each
-// group.
+// From the codes of token `token`: those of even columns and those of odd ones apart, and each group's zero.
 void split_token(int64_t cols, int64_t group, int64_t token, const IntegerRows& x);
 
 // Rows [row, row + kGroupRows) of a weight that takes_integers; rows past the end repeat the last one.

@@ -17,33 +17,41 @@
 #include "infer/integer_products-inl.h"
 #include "infer/simd-inl.h"
 
-LIVEWEIGHT_BEFORE_INTEGER_PRODUCTS();
+HWY_BEFORE_NAMESPACE();
 namespace liveweight {
 namespace HWY_NAMESPACE {
 
 // Columns of one step.
-inline constexpr int64_t kStep = hn::MaxLanes(CodeTag8());
+template <typename Products>
+inline constexpr int64_t kStep = hn::MaxLanes(typename Products::CodeTag());
 
 // Rows as they lie in the slot; what lies ahead is fetched, as the rows of a matrix follow one another.
+template <typename ProductsOf>
 class SlotRows {
  public:
+  using Products = ProductsOf;
+  using Codes = typename Products::Codes;
   static constexpr bool kHasEdge = true;
   SlotRows(const WeightTile& tile, int first)
       : cols_(tile.cols), ahead_(tile.data[first] + tile.prefetch_bytes) {
     for (int r = 0; r < kIntegerRows; ++r) rows_[r] = reinterpret_cast<const int8_t*>(tile.data[first + r]);
   }
-  HWY_INLINE int64_t whole_cols() const { return cols_ / kStep * kStep; }
+  HWY_INLINE int64_t whole_cols() const { return cols_ / kStep<Products> * kStep<Products>; }
   HWY_INLINE int64_t cols() const { return cols_; }
   HWY_INLINE void fetch_ahead(int64_t col) const {
-    for (int64_t i = 0; i < kIntegerRows * kStep; i += 64) hwy::Prefetch(ahead_ + col * kIntegerRows + i);
+    for (int64_t i = 0; i < kIntegerRows * kStep<Products>; i += 64) {
+      hwy::Prefetch(ahead_ + col * kIntegerRows + i);
+    }
   }
-  HWY_INLINE CodeVector load(int row, int64_t col) const { return biased(load_codes8(rows_[row] + col)); }
+  HWY_INLINE Codes load(int row, int64_t col) const {
+    return Products::biased(Products::load(rows_[row] + col));
+  }
 
   // Zeros behind the row's end, where nothing is read.
-  HWY_INLINE CodeVector load_edge(int row, int64_t col) const {
-    HWY_ALIGN int8_t buffer[kStep] = {};
-    std::memcpy(buffer, rows_[row] + col, static_cast<size_t>(std::min(kStep, cols_ - col)));
-    return biased(load_codes8(buffer));
+  HWY_INLINE Codes load_edge(int row, int64_t col) const {
+    HWY_ALIGN int8_t buffer[kStep<Products>] = {};
+    std::memcpy(buffer, rows_[row] + col, static_cast<size_t>(std::min(kStep<Products>, cols_ - col)));
+    return Products::biased(Products::load(buffer));
   }
 
  private:
@@ -53,15 +61,19 @@ class SlotRows {
 };
 
 // Rows as pack_panel leaves them: kStep columns of each in turn.
+template <typename ProductsOf>
 class PanelRows {
  public:
+  using Products = ProductsOf;
+  using Codes = typename Products::Codes;
   static constexpr bool kHasEdge = false;
   PanelRows(const std::byte* panel, int64_t cols)
-      : panel_(reinterpret_cast<const int8_t*>(panel)), cols_((cols + kStep - 1) / kStep * kStep) {}
+      : panel_(reinterpret_cast<const int8_t*>(panel)),
+        cols_((cols + kStep<Products> - 1) / kStep<Products> * kStep<Products>) {}
   HWY_INLINE int64_t whole_cols() const { return cols_; }
   HWY_INLINE void fetch_ahead(int64_t) const {}
-  HWY_INLINE CodeVector load(int row, int64_t col) const {
-    return load_codes8(panel_ + col * kIntegerRows + row * kStep);
+  HWY_INLINE Codes load(int row, int64_t col) const {
+    return Products::load(panel_ + col * kIntegerRows + row * kStep<Products>);
   }
 
  private:
@@ -71,8 +83,8 @@ class PanelRows {
 
 // out[r] = all of sums[r], less the bias.
 #if HWY_TARGET == HWY_SCALAR
-HWY_INLINE void store_sums(const Sum* sums, int32_t bias, int32_t* out) {
-  for (int r = 0; r < kIntegerRows; ++r) out[r] = hn::GetLane(total_of(sums[r])) - bias;
+HWY_INLINE void store_sums(const SumVector* sums, int32_t bias, int32_t* out) {
+  for (int r = 0; r < kIntegerRows; ++r) out[r] = hn::GetLane(sums[r]) - bias;
 }
 #else
 template <typename D>
@@ -85,101 +97,95 @@ HWY_INLINE auto add_blocks(D d, hn::Vec<D> value) {
   }
 }
 
-// Two vectors, each lane pair of a block in one: a, b, a, b.
-HWY_INLINE auto add_pairs(const Sum& a, const Sum& b) {
-  const SumTag d;
-  const auto lower = hn::InterleaveLower(d, total_of(a), total_of(b));
-  const auto upper = hn::InterleaveUpper(d, total_of(a), total_of(b));
-  return hn::BitCast(hn::RepartitionToWide<SumTag>(), hn::Add(lower, upper));
-}
-
-HWY_INLINE void store_sums(const Sum* sums, int32_t bias, int32_t* out) {
-  const SumTag d;
-  const hn::RepartitionToWide<SumTag> d64;
+HWY_INLINE void store_sums(const SumVector* sums, int32_t bias, int32_t* out) {
   const hn::CappedTag<int32_t, kIntegerRows> to;
-  const auto first = add_pairs(sums[0], sums[1]);
-  const auto second = add_pairs(sums[2], sums[3]);
-  const auto lower = hn::BitCast(d, hn::InterleaveLower(d64, first, second));
-  const auto upper = hn::BitCast(d, hn::InterleaveUpper(d64, first, second));
-  hn::StoreU(hn::Sub(add_blocks(d, hn::Add(lower, upper)), hn::Set(to, bias)), to, out);
+  hn::StoreU(hn::Sub(add_blocks(SumTag(), add_block_lanes(sums)), hn::Set(to, bias)), to, out);
 }
 #endif
 
-template <int kTokens>
-HWY_INLINE void multiply_step(const CodeVector* weights, const int8_t* const* x, int64_t col,
-                              Sum (*sums)[kIntegerRows]) {
+template <typename Products, int kTokens>
+HWY_INLINE void multiply_step(const typename Products::Codes* weights, const int8_t* const* x, int64_t col,
+                              typename Products::Sum (*sums)[kIntegerRows]) {
   for (int t = 0; t < kTokens; ++t) {
-    const CodeVector activations = load_codes8(x[t] + col);
-    for (int r = 0; r < kIntegerRows; ++r) multiply_add(weights[r], activations, sums[t][r]);
+    const auto activations = Products::load(x[t] + col);
+    for (int r = 0; r < kIntegerRows; ++r) Products::add(weights[r], activations, sums[t][r]);
   }
 }
 
 template <int kTokens, typename Rows>
 HWY_INLINE void multiply_tokens(const Rows& rows, const IntegerRows& x, int64_t token, int32_t* out) {
+  using Products = typename Rows::Products;
   const int8_t* codes[kTokens];
   for (int t = 0; t < kTokens; ++t) codes[t] = x.codes + (token + t) * x.stride;
-  Sum sums[kTokens][kIntegerRows];
+  typename Products::Sum sums[kTokens][kIntegerRows];
   for (auto& of_token : sums) {
-    for (Sum& sum : of_token) sum = zero_sum();
+    for (auto& sum : of_token) sum = Products::sum_from(hn::Zero(SumTag()));
   }
-  CodeVector weights[kIntegerRows];
+  typename Products::Codes weights[kIntegerRows];
   int64_t col = 0;
-  for (; col < rows.whole_cols(); col += kStep) {
+  for (; col < rows.whole_cols(); col += kStep<Products>) {
     rows.fetch_ahead(col);
     for (int r = 0; r < kIntegerRows; ++r) weights[r] = rows.load(r, col);
-    multiply_step<kTokens>(weights, codes, col, sums);
+    multiply_step<Products, kTokens>(weights, codes, col, sums);
   }
   if constexpr (Rows::kHasEdge) {
     if (col < rows.cols()) {
       for (int r = 0; r < kIntegerRows; ++r) weights[r] = rows.load_edge(r, col);
-      multiply_step<kTokens>(weights, codes, col, sums);
+      multiply_step<Products, kTokens>(weights, codes, col, sums);
     }
   }
-  for (int t = 0; t < kTokens; ++t)
-    store_sums(sums[t], kBias * x.sums[token + t], out + int64_t{t} * kIntegerRows);
+  for (int t = 0; t < kTokens; ++t) {
+    SumVector totals[kIntegerRows];
+    for (int r = 0; r < kIntegerRows; ++r) totals[r] = Products::total_of(sums[t][r]);
+    store_sums(totals, Products::kBias * x.sums[token + t], out + int64_t{t} * kIntegerRows);
+  }
 }
 
 template <typename Rows>
 HWY_INLINE void multiply(const Rows& rows, const IntegerRows& x, int64_t token, int tokens, int32_t* out) {
-  constexpr int kRegisterTokens = kLanes == 16 ? kIntegerTokens : 2;
-  for (; tokens >= kRegisterTokens; tokens -= kRegisterTokens) {
-    multiply_tokens<kRegisterTokens>(rows, x, token, out);
-    token += kRegisterTokens;
-    out += int64_t{kRegisterTokens} * kIntegerRows;
-  }
-  if constexpr (kLanes == 16) {
-    if (tokens == 5) return multiply_tokens<5>(rows, x, token, out);
-    if (tokens == 4) return multiply_tokens<4>(rows, x, token, out);
-    if (tokens == 3) return multiply_tokens<3>(rows, x, token, out);
-    if (tokens == 2) return multiply_tokens<2>(rows, x, token, out);
-  }
-  if (tokens == 1) multiply_tokens<1>(rows, x, token, out);
+  for_token_counts<kRegisterTokens>(0, tokens, [&](auto count, int first) HWY_ATTR {
+    multiply_tokens<count>(rows, x, token + first, out + int64_t{first} * kIntegerRows);
+  });
 }
 
 void multiply_integer_panel_on(const std::byte* panel, int64_t cols, const IntegerRows& x, int64_t token,
                                int tokens, int32_t* out) {
-  multiply(PanelRows(panel, cols), x, token, tokens, out);
+  with_products(x.vnni, [&](auto products) HWY_ATTR {
+    multiply(PanelRows<decltype(products)>(panel, cols), x, token, tokens, out);
+  });
 }
 
 void multiply_integer_tile_on(const WeightTile& tile, int first, const IntegerRows& x, int64_t token,
                               int tokens, int32_t* out) {
-  multiply(SlotRows(tile, first), x, token, tokens, out);
+  with_products(x.vnni, [&](auto products) HWY_ATTR {
+    multiply(SlotRows<decltype(products)>(tile, first), x, token, tokens, out);
+  });
 }
 
-void pack_integer_panel_on(const WeightTile& tile, int first, std::byte* panel) {
+template <typename Products>
+HWY_INLINE void pack(const WeightTile& tile, int first, std::byte* panel) {
+  constexpr int64_t kCols = kStep<Products>;
   const hn::CappedTag<uint8_t, 64> d;
-  const auto bias = hn::Set(d, static_cast<uint8_t>(kBias));
-  for (int64_t col = 0; col < tile.cols; col += kStep) {
-    const auto count = static_cast<size_t>(std::min(kStep, tile.cols - col));
+  const auto bias = hn::Set(d, static_cast<uint8_t>(Products::kBias));
+  for (int64_t col = 0; col < tile.cols; col += kCols) {
+    const auto count = static_cast<size_t>(std::min(kCols, tile.cols - col));
     for (int r = 0; r < kIntegerRows; ++r) {
       HWY_ALIGN uint8_t step[64] = {};
       std::memcpy(step, tile.data[first + r] + col, count);
-      auto* to = reinterpret_cast<uint8_t*>(panel) + col * kIntegerRows + r * kStep;
-      for (int64_t i = 0; i < kStep; i += static_cast<int64_t>(hn::Lanes(d))) {
+      auto* to = reinterpret_cast<uint8_t*>(panel) + col * kIntegerRows + r * kCols;
+      for (int64_t i = 0; i < kCols; i += static_cast<int64_t>(hn::Lanes(d))) {
         hn::StoreU(hn::Xor(hn::Load(d, step + i), bias), d, to + i);
       }
     }
   }
+}
+
+void pack_integer_panel_on(const WeightTile& tile, int first, const IntegerRows& x, std::byte* panel) {
+  with_products(x.vnni, [&](auto products) HWY_ATTR { pack<decltype(products)>(tile, first, panel); });
+}
+
+bool has_vnni_on() {
+  return supports_vnni();
 }
 
 // kLanes activations from `col` on, zeros behind the last.

@@ -1,5 +1,5 @@
 // The inner loops of a product of int8 weights, a scale a row, with int8 activations, compiled for each
-// instruction set and chosen at run time (VNNI where the processor has it).
+// instruction set and chosen at run time, with VNNI and without.
 //
 // A token's activations x become codes and one scale, as vLLM's dynamic per-token int8 has it: with
 // a = max |x|, in fp32, scale = a / 127 and code = x * (127 / a), to the nearest integer, half to even. Where
@@ -22,10 +22,12 @@ struct IntegerRows {
   int8_t* codes = nullptr;  // [tokens, stride], zeros behind the last column; aligned to 64 bytes
   float* scales = nullptr;  // [tokens]
   int32_t* sums = nullptr;  // [tokens], of the codes
+  bool vnni = false;        // whether products use it, where has_vnni()
   int64_t stride = 0;       // integer_stride(cols)
   // For weights with a scale a group (group_kernels.h).
-  int8_t* split = nullptr;        // [tokens, stride]: the codes of even columns, then those of odd ones
-  int32_t* group_sums = nullptr;  // [tokens, stride / kGroupStep], of the codes of each group
+  int8_t* split = nullptr;         // [tokens, stride]: the codes of even columns, then those of odd ones
+  int32_t* group_zeros = nullptr;  // [tokens, stride / kGroupStep]: of each group, what its sum begins with,
+                                   // as int4 is stored as a number plus 8
 };
 
 inline constexpr int64_t kGroupStep = 8;  // columns; groups are whole steps
@@ -41,12 +43,15 @@ constexpr int64_t integer_stride(int64_t cols) {
   return (cols + kLine - 1) / kLine * kLine;
 }
 
+// Whether the processor has AVX-512's VNNI beside what else AVX3 takes.
+bool has_vnni();
+
 // Fills in the codes, the scale and the sum of token `token`.
 void quantize_token(const float* x, int64_t cols, int64_t token, const IntegerRows& to);
 
-// Rows [first, first + kIntegerRows) of an int8 tile, interleaved for multiply_integer_panel:
-// kIntegerRows * integer_stride(cols) bytes, aligned to 64.
-void pack_integer_panel(const WeightTile& tile, int first, std::byte* panel);
+// Rows [first, first + kIntegerRows) of an int8 tile, interleaved for multiply_integer_panel with
+// `x`: kIntegerRows * integer_stride(cols) bytes, aligned to 64.
+void pack_integer_panel(const WeightTile& tile, int first, const IntegerRows& x, std::byte* panel);
 
 // out[t * kIntegerRows + r] = the codes of row r times those of token `token` + t, for at most
 // kIntegerTokens.

@@ -72,7 +72,7 @@ void multiply_packed(const Product& product, int64_t begin, int64_t end, std::by
     scales_of(tile, scales + (row - begin));
     for (int first = 0; first < kTileRows; first += kIntegerRows) {
       const int64_t panel = (row + first - begin) / kIntegerRows;
-      pack_integer_panel(tile, first, panels + panel * product.panel_bytes());
+      pack_integer_panel(tile, first, product.x, panels + panel * product.panel_bytes());
     }
   }
   for_token_groups(product.to.tokens, [&](int64_t token, int tokens) {
@@ -85,7 +85,17 @@ void multiply_packed(const Product& product, int64_t begin, int64_t end, std::by
   });
 }
 
-void multiply_groups(const Product& product, int64_t begin, int64_t end, std::byte* panels) {
+// Of kGroupRows rows from `row` on; those from `end` on are not stored.
+void store_groups(const Product& product, int64_t row, int64_t end, int64_t token, int tokens,
+                  float* products) {
+  for (int t = 0; t < tokens; ++t) {
+    float* values = products + t * kGroupRows;
+    for (int64_t r = 0; r < kGroupRows; ++r) values[r] *= product.x.scales[token + t];
+    store_products(product.to, token + t, row, std::min(kGroupRows, end - row), values);
+  }
+}
+
+void multiply_packed_groups(const Product& product, int64_t begin, int64_t end, std::byte* panels) {
   const int64_t cols = product.cols(), group = product.weight.format->scheme.size;
   const auto panel_of = [&](int64_t row) {
     return panels + (row - begin) / kGroupRows * group_panel_bytes(cols, group);
@@ -97,11 +107,7 @@ void multiply_groups(const Product& product, int64_t begin, int64_t end, std::by
     for (int64_t row = begin; row < end; row += kGroupRows) {
       float products[kIntegerTokens * kGroupRows];
       multiply_group_panel(panel_of(row), cols, group, product.x, token, tokens, products);
-      for (int t = 0; t < tokens; ++t) {
-        float* values = products + t * kGroupRows;
-        for (int64_t r = 0; r < kGroupRows; ++r) values[r] *= product.x.scales[token + t];
-        store_products(product.to, token + t, row, std::min(kGroupRows, end - row), values);
-      }
+      store_groups(product, row, end, token, tokens, products);
     }
   });
 }
@@ -122,12 +128,12 @@ void IntegerWorkspace::resize(int64_t tokens, int64_t widest_cols) {
   scales_.resize(static_cast<size_t>(tokens));
   sums_.resize(static_cast<size_t>(tokens));
   split_.resize(codes_.size());
-  group_sums_.resize(codes_.size() / kGroupStep);
+  group_zeros_.resize(codes_.size() / kGroupStep);
 }
 
 IntegerRows IntegerWorkspace::rows(int64_t cols) {
-  return {codes_.data(),        scales_.data(), sums_.data(),
-          integer_stride(cols), split_.data(),  group_sums_.data()};
+  return {codes_.data(),        scales_.data(), sums_.data(),       vnni_,
+          integer_stride(cols), split_.data(),  group_zeros_.data()};
 }
 
 bool takes_integers(const KernelFormat& format) {
@@ -159,7 +165,7 @@ void integer_linear(const WeightView& weight, const LinearArguments& arguments, 
     const int64_t begin = i * block;
     const int64_t end = std::min(begin + block, rows);
     auto* panels = reinterpret_cast<std::byte*>(compute.scratch(worker));
-    if (groups) return multiply_groups(product, begin, end, panels);
+    if (groups) return multiply_packed_groups(product, begin, end, panels);
     if (few) return multiply_rows(product, begin, end);
     multiply_packed(product, begin, end, panels);
   });

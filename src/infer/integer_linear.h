@@ -13,16 +13,18 @@ namespace liveweight {
 // Room for the quantized activations of one linear layer.
 class IntegerWorkspace {
  public:
+  explicit IntegerWorkspace(bool vnni = has_vnni()) : vnni_(vnni) {}
   void resize(int64_t tokens, int64_t widest_cols);
   IntegerRows rows(int64_t cols);
   const void* data() const { return codes_.data(); }
 
  private:
+  bool vnni_;
   AlignedVector<int8_t> codes_;
   AlignedVector<float> scales_;
   AlignedVector<int32_t> sums_;
   AlignedVector<int8_t> split_;
-  AlignedVector<int32_t> group_sums_;
+  AlignedVector<int32_t> group_zeros_;
 };
 
 // Whether weights of that format can be multiplied so: symmetric, at most kMostIntegerCols columns, and

@@ -6,6 +6,7 @@
 #include <hwy/targets.h>
 
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <numeric>
 
@@ -73,14 +74,25 @@ std::vector<float> oracle(const WeightFixture& weight, const std::vector<float>&
   return y;
 }
 
-std::vector<float> run(const WeightFixture& weight, const std::vector<float>& x, int64_t tokens,
-                       int threads = 2) {
+std::vector<float> run_with(bool vnni, const WeightFixture& weight, const std::vector<float>& x,
+                            int64_t tokens, int threads) {
   const KernelFormat& format = weight.format();
   Compute compute(threads, linear_scratch_floats(format.cols));
-  IntegerWorkspace integers;
+  IntegerWorkspace integers(vnni);
   integers.resize(tokens, format.cols);
   std::vector<float> y(static_cast<size_t>(tokens * format.rows));
   linear(weight.view(), {x.data(), tokens, y.data(), format.rows, nullptr, false, &integers}, compute);
+  return y;
+}
+
+// With VNNI and without.
+std::vector<float> run(const WeightFixture& weight, const std::vector<float>& x, int64_t tokens,
+                       int threads = 2) {
+  const std::vector<float> y = run_with(false, weight, x, tokens, threads);
+  if (has_vnni()) {
+    const std::vector<float> other = run_with(true, weight, x, tokens, threads);
+    EXPECT_EQ(std::memcmp(y.data(), other.data(), y.size() * sizeof(float)), 0) << "with VNNI";
+  }
   return y;
 }
 
@@ -162,6 +174,21 @@ TEST_P(IntegerLinearTest, products_with_groups_are_the_oracles_to_the_bit_for_an
   }
 }
 
+TEST_P(IntegerLinearTest, groups_and_columns_need_not_fit_a_vector) {
+  for (const char* scheme : {"int4_per_group:32", "int4_per_group:24@torchao-intx",
+                             "int4_per_group:96@torchao-intx", "int4_per_group:256@torchao-intx"}) {
+    for (const int64_t cols : {768, 1056, 1152}) {
+      const WeightFixture weight(scheme, DType::kBF16, {1, {35}, cols});
+      ASSERT_TRUE(takes_integers(weight.format()));
+      const std::vector<float> x = random_floats(7 * cols);
+      for (const int64_t tokens : {1, 2, 3, 7}) {
+        ASSERT_THAT(run(weight, x, tokens), ElementsAreArray(oracle(weight, x, tokens)))
+            << scheme << ", " << cols << " columns, " << tokens << " tokens";
+      }
+    }
+  }
+}
+
 TEST_P(IntegerLinearTest, each_experts_groups_are_its_own) {
   const WeightFixture weight("int4_per_group", DType::kBF16, {3, {20}, 96});
   const std::vector<float> x = random_floats(96);
@@ -178,7 +205,7 @@ TEST_P(IntegerLinearTest, each_experts_groups_are_its_own) {
   }
 }
 
-LIVEWEIGHT_INSTANTIATE_TARGETS(IntegerLinearTest, kTargets);
+LIVEWEIGHT_INSTANTIATE_TARGETS(IntegerLinearTest, kTargets & ~HWY_AVX3_DL);
 
 TEST(IntegerLinearThreads, do_not_change_a_bit) {
   for (const char* scheme : {"int8_per_channel", "int4_per_group"}) {

@@ -15,10 +15,6 @@ HWY_BEFORE_NAMESPACE();
 namespace liveweight {
 namespace HWY_NAMESPACE {
 
-// What fits in the registers of the instruction set.
-inline constexpr bool kManyRegisters = kLanes == 16;
-inline constexpr int kRegisterTokens = kManyRegisters ? kPanelTokens : 2;
-
 // The products of rows [first, first + kRows) with kTokens tokens.
 template <typename Decoder, int kRows, int kTokens>
 HWY_INLINE void dot_rows(const WeightTile& rows, int first, const float* const* x, float* out) {
@@ -128,7 +124,7 @@ void dot_tokens(const WeightTile& rows, const float* const* x, int tokens, float
 }
 
 void dot_tile_on(const WeightTile& rows, const float* const* x, int tokens, float* out) {
-  if constexpr (kManyRegisters) {
+  if constexpr (kLanes == 16) {
     if (tokens == 1) return with_decoder(rows, DotVisitor<8, 1>{rows, x, out});
     if (tokens == 2) return dot_tokens<4, 2>(rows, x, tokens, out);
     return dot_tokens<4, 4>(rows, x, tokens, out);
@@ -168,18 +164,9 @@ void multiply_tokens(const float* panel, int64_t cols, const float* const* x, fl
 }
 
 void multiply_panel_on(const float* panel, int64_t cols, const float* const* x, int tokens, float* out) {
-  for (; tokens >= kRegisterTokens; tokens -= kRegisterTokens) {
-    multiply_tokens<kRegisterTokens>(panel, cols, x, out);
-    x += kRegisterTokens;
-    out += kRegisterTokens * kPanelRows;
-  }
-  if constexpr (kManyRegisters) {
-    if (tokens == 5) return multiply_tokens<5>(panel, cols, x, out);
-    if (tokens == 4) return multiply_tokens<4>(panel, cols, x, out);
-    if (tokens == 3) return multiply_tokens<3>(panel, cols, x, out);
-    if (tokens == 2) return multiply_tokens<2>(panel, cols, x, out);
-  }
-  if (tokens == 1) multiply_tokens<1>(panel, cols, x, out);
+  for_token_counts<kRegisterTokens>(0, tokens, [&](auto count, int token) HWY_ATTR {
+    multiply_tokens<count>(panel, cols, x + token, out + token * kPanelRows);
+  });
 }
 
 }  // namespace HWY_NAMESPACE

@@ -9,6 +9,7 @@
 #include <hwy/highway.h>
 
 #include <cstdint>
+#include <type_traits>
 
 HWY_BEFORE_NAMESPACE();
 namespace liveweight {
@@ -18,6 +19,17 @@ namespace hn = hwy::HWY_NAMESPACE;
 using FloatTag = hn::CappedTag<float, 16>;
 using FloatVector = hn::Vec<FloatTag>;
 inline constexpr int64_t kLanes = hn::MaxLanes(FloatTag());
+
+// Tokens of a product whose sums fit in the registers of the instruction set.
+inline constexpr int kRegisterTokens = kLanes == 16 ? 6 : 2;
+
+// Calls body(count, token) for all tokens in [token, end), `kMost` at a time and then the rest at once; count
+// is a constant, over which loops unroll.
+template <int kMost, typename Body>
+HWY_INLINE void for_token_counts(int token, int end, const Body& body) {
+  for (; end - token >= kMost; token += kMost) body(std::integral_constant<int, kMost>(), token);
+  if constexpr (kMost > 1) for_token_counts<kMost - 1>(token, end, body);
+}
 
 // The first `count` (fewer than kLanes) elements, zeros behind them; reads nothing beyond.
 HWY_INLINE FloatVector load_first(const float* from, int64_t count) {
