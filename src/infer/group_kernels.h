@@ -38,4 +38,9 @@ void pack_group_panel(const WeightView& weight, int64_t row, std::byte* panel);
 void multiply_group_panel(const std::byte* panel, int64_t cols, int64_t group, const IntegerRows& x,
                           int64_t token, int tokens, float* out);
 
+// The same for rows [row, row + kGroupRows) of a weight and the first `tokens`, packed into `panel` only
+// where they cannot be multiplied as they lie in the slot.
+void multiply_group_rows(const WeightView& weight, int64_t row, const IntegerRows& x, int tokens,
+                         std::byte* panel, float* out);
+
 }  // namespace liveweight

@@ -95,6 +95,15 @@ void store_groups(const Product& product, int64_t row, int64_t end, int64_t toke
   }
 }
 
+void multiply_group_rows(const Product& product, int64_t begin, int64_t end, std::byte* panel) {
+  const auto tokens = static_cast<int>(product.to.tokens);
+  for (int64_t row = begin; row < end; row += kGroupRows) {
+    float products[kFewTokens * kGroupRows];
+    multiply_group_rows(product.weight, row, product.x, tokens, panel, products);
+    store_groups(product, row, end, 0, tokens, products);
+  }
+}
+
 void multiply_packed_groups(const Product& product, int64_t begin, int64_t end, std::byte* panels) {
   const int64_t cols = product.cols(), group = product.weight.format->scheme.size;
   const auto panel_of = [&](int64_t row) {
@@ -165,6 +174,7 @@ void integer_linear(const WeightView& weight, const LinearArguments& arguments, 
     const int64_t begin = i * block;
     const int64_t end = std::min(begin + block, rows);
     auto* panels = reinterpret_cast<std::byte*>(compute.scratch(worker));
+    if (groups && few) return multiply_group_rows(product, begin, end, panels);
     if (groups) return multiply_packed_groups(product, begin, end, panels);
     if (few) return multiply_rows(product, begin, end);
     multiply_packed(product, begin, end, panels);
