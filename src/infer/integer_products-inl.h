@@ -130,7 +130,7 @@ struct WideProducts : WideCodes {
 struct VnniProducts {
   using CodeTag = hn::Repartition<int8_t, SumTag>;
   using Codes = hn::Vec<CodeTag>;
-  using Sum = __m512i;  // in a type of Highway's most sums would live on the stack
+  using Sum = __m512i;
   static constexpr int32_t kBias = 128;
 
   static HWY_INLINE Codes load(const int8_t* from) { return hn::LoadU(CodeTag(), from); }
@@ -139,6 +139,7 @@ struct VnniProducts {
   }
   static HWY_INLINE Sum sum_from(SumVector value) { return value.raw; }
   static HWY_INLINE SumVector total_of(Sum sum) { return SumVector{sum}; }
+  // By a copy of the sum: an array of which an instruction named elements would live on the stack.
   static HWY_INLINE void add(Codes weights, Codes activations, Sum& sum) {
     Sum value = sum;
     asm("vpdpbusd %2, %1, %0" : "+v"(value) : "v"(weights.raw), "v"(activations.raw));
