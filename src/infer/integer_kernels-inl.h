@@ -165,17 +165,18 @@ void multiply_integer_tile_on(const WeightTile& tile, int first, const IntegerRo
 template <typename Products>
 HWY_INLINE void pack(const WeightTile& tile, int first, std::byte* panel) {
   constexpr int64_t kCols = kStep<Products>;
-  const hn::CappedTag<uint8_t, 64> d;
+  const hn::CappedTag<uint8_t, kCols> d;
   const auto bias = hn::Set(d, static_cast<uint8_t>(Products::kBias));
+  auto* to = reinterpret_cast<uint8_t*>(panel);
   for (int64_t col = 0; col < tile.cols; col += kCols) {
-    const auto count = static_cast<size_t>(std::min(kCols, tile.cols - col));
-    for (int r = 0; r < kIntegerRows; ++r) {
-      HWY_ALIGN uint8_t step[64] = {};
-      std::memcpy(step, tile.data[first + r] + col, count);
-      auto* to = reinterpret_cast<uint8_t*>(panel) + col * kIntegerRows + r * kCols;
-      for (int64_t i = 0; i < kCols; i += static_cast<int64_t>(hn::Lanes(d))) {
-        hn::StoreU(hn::Xor(hn::Load(d, step + i), bias), d, to + i);
+    for (int r = 0; r < kIntegerRows; ++r, to += kCols) {
+      const auto* from = reinterpret_cast<const uint8_t*>(tile.data[first + r]) + col;
+      HWY_ALIGN uint8_t edge[kCols] = {};
+      if (col + kCols > tile.cols) {
+        std::memcpy(edge, from, static_cast<size_t>(tile.cols - col));
+        from = edge;
       }
+      hn::StoreU(hn::Xor(hn::LoadU(d, from), bias), d, to);
     }
   }
 }
