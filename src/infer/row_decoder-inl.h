@@ -39,9 +39,35 @@ class LoadedRow {
   Factors<kScaling> factors_;
 };
 
+#if HWY_TARGET <= HWY_AVX3
+using SpreadTag = hn::Rebind<uint32_t, FloatTag>;
+
+// Sixteen codes, each in the low four bits of a lane, with others above.
 #if HWY_TARGET <= HWY_AVX3_DL
+HWY_INLINE hn::Vec<SpreadTag> spread_codes(const std::byte* pairs) {
+  const hn::Repartition<uint64_t, SpreadTag> d64;
+  uint64_t codes;
+  hwy::CopyBytes<8>(pairs, &codes);
+  // Where the code of a lane begins, by the lowest byte of the lane.
+  const auto even = hn::ShiftLeft<3>(hn::Iota(d64, 0));
+  const auto shifts = hn::Or(even, hn::ShiftLeft<32>(hn::Add(even, hn::Set(d64, 4))));
+  const __m512i spread = _mm512_multishift_epi64_epi8(shifts.raw, hn::Set(d64, codes).raw);
+  return hn::Vec<SpreadTag>{spread};
+}
+#else
+HWY_INLINE hn::Vec<SpreadTag> spread_codes(const std::byte* pairs) {
+  const SpreadTag d;
+  uint32_t first, second;  // loaded apart: each is broadcast on its way from memory
+  hwy::CopyBytes<4>(pairs, &first);
+  hwy::CopyBytes<4>(pairs + 4, &second);
+  const __m512i both = _mm512_mask_set1_epi32(hn::Set(d, first).raw, 0xff00, static_cast<int32_t>(second));
+  const auto shifts = hn::ShiftLeft<2>(hn::And(hn::Iota(d, 0), hn::Set(d, 7)));
+  return hn::Shr(hn::Vec<SpreadTag>{both}, shifts);
+}
+#endif
+
 // int4: the span's sixteen values in a register, picked by a permutation that looks at the low four bits of
-// each lane. One instruction shifts every code of eight bytes to the bottom of its lane.
+// each lane.
 template <Scaling kScalingOf>
 class Int4Row {
  public:
@@ -53,14 +79,7 @@ class Int4Row {
     values_ = factors.apply(hn::Iota(FloatTag(), -8.0f));
   }
   HWY_INLINE FloatVector decode(const std::byte* row, int64_t col) const {
-    const hn::Repartition<uint64_t, FloatTag> d64;
-    uint64_t codes;
-    hwy::CopyBytes<8>(row + (col >> 1), &codes);
-    // Where the code of a lane begins, by the lowest byte of the lane.
-    const auto even = hn::ShiftLeft<3>(hn::Iota(d64, 0));
-    const auto shifts = hn::Or(even, hn::ShiftLeft<32>(hn::Add(even, hn::Set(d64, 4))));
-    const __m512i picked = _mm512_multishift_epi64_epi8(shifts.raw, hn::Set(d64, codes).raw);
-    return FloatVector{_mm512_permutexvar_ps(picked, values_.raw)};
+    return FloatVector{_mm512_permutexvar_ps(spread_codes(row + (col >> 1)).raw, values_.raw)};
   }
 
  private:
