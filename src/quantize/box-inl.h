@@ -25,6 +25,13 @@ inline bool splits_bytes(const SourceBox& box, const KernelFormat& format) {
 }
 
 template <class S>
+Fault rows(BoxUnits<S>& units) {
+  GroupWalk<S> groups(units);
+  const int64_t at_once = groups.rows_at_once();
+  return at_once > 1 ? groups.quantize_rows(at_once) : RowWalk<S>(units).quantize();
+}
+
+template <class S>
 Fault walk(BoxUnits<S>& units) {
   const SourceBox& box = units.box;
   if (!units.format.scheme.quantizes()) return RowWalk<S>(units).copy();
@@ -39,7 +46,7 @@ Fault walk(BoxUnits<S>& units) {
     case Granularity::kTensor:
       return RowWalk<S>(units).quantize_by_tensor();
     default:
-      return RowWalk<S>(units).quantize();
+      return rows<S>(units);
   }
 }
 

@@ -1,4 +1,6 @@
-// Walks a box whose units are square blocks. Included once for each instruction set, as Highway wants it.
+// Walks a box whose units are square blocks, a strip of them at a time. While a strip is encoded, the largest
+// magnitudes of the next one are found, a few rows of each in turn, so that memory is read and written at
+// once. Included once for each instruction set, as Highway wants it.
 #if defined(LIVEWEIGHT_QUANTIZE_BOX_BLOCKS_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef LIVEWEIGHT_QUANTIZE_BOX_BLOCKS_INL_H_
 #undef LIVEWEIGHT_QUANTIZE_BOX_BLOCKS_INL_H_
@@ -21,59 +23,91 @@ class BlockWalk {
   explicit BlockWalk(BoxUnits<S>& units) : units_(units), box_(units.box), edge_(units.format.scheme.size) {}
 
   Fault quantize() {
-    for (int64_t row = box_.row; row < units_.row_end();) {
-      const int64_t end = std::min((row / edge_ + 1) * edge_, units_.row_end());
-      for (int64_t col = box_.col; col < units_.col_end(); col += kStripBlocks * edge_) {
-        if (Fault fault = strip(row, end, col, std::min(col + kStripBlocks * edge_, units_.col_end())))
-          return fault;
+    Blocks now = strip_at(box_.row, box_.col);
+    search(now, now.row, now.row_end);
+    while (now.row < units_.row_end()) {
+      const Blocks next = after(now);
+      if (make_scales(now)) {
+        encode(now, next);
+      } else {
+        if (Fault fault = units_.oracle(now.row, now.rows(), now.col, now.end - now.col)) return fault;
+        search(next, next.row, next.row_end);
       }
-      row = end;
+      now = next;
     }
     return std::nullopt;
   }
 
  private:
-  static constexpr int64_t kStripBlocks = 2;  // side by side: what of a row of blocks is worked on at a time
+  // A strip: blocks side by side.
+  struct Blocks {
+    int64_t row, row_end, col, end, count;
+    int64_t rows() const { return row_end - row; }
+  };
 
-  // While a strip is encoded, for the second time in this cache, the one after it is fetched row by row: to
-  // its right, or of the next row of blocks.
-  int64_t strip_after(int64_t rows, int64_t col, int64_t end) const {
-    const int64_t elements = end == units_.col_end() ? rows * box_.stride - (col - box_.col) : end - col;
-    return elements * static_cast<int64_t>(sizeof(typename S::Bits));
+  // 1 KB of each row: with less the processor does not foresee what is read next, and of more the
+  // second-level cache may have no room for two, where rows are a power of two apart.
+  static constexpr int64_t kStripBlocks = std::min<int64_t>(8 / sizeof(typename S::Bits), kLanes);
+  static constexpr int64_t kRows = 4;  // in turn
+
+  Blocks strip_at(int64_t row, int64_t col) const {
+    const int64_t row_end = std::min((row / edge_ + 1) * edge_, units_.row_end());
+    const int64_t end = std::min(col + kStripBlocks * edge_, units_.col_end());
+    return {row, row_end, col, end, (end - col + edge_ - 1) / edge_};
   }
 
-  // Up to kStripBlocks blocks, side by side.
-  Fault strip(int64_t row, int64_t row_end, int64_t col, int64_t end) {
-    const int64_t count = (end - col + edge_ - 1) / edge_;
+  // To its right, or of the next row of blocks; after the last one there are no rows.
+  Blocks after(const Blocks& strip) const {
+    return strip.end < units_.col_end() ? strip_at(strip.row, strip.end) : strip_at(strip.row_end, box_.col);
+  }
+
+  // Adds those rows to the largest magnitudes of the strip's blocks.
+  void search(const Blocks& strip, int64_t row, int64_t row_end) {
+    for (; row < row_end; ++row) {
+      for (int64_t i = 0, col = strip.col; i < strip.count; ++i, col += edge_) {
+        largest_[i].add(units_.at(row, col), std::min(edge_, strip.end - col));
+      }
+    }
+  }
+
+  // Of the strip that was searched; false where the oracle is needed.
+  bool make_scales(const Blocks& strip) {
     UnitLanes<S> all;
     bool regular = true;
-    for (int64_t i = 0; i < count; ++i) {
-      LargestMagnitude<S> largest;
-      for (int64_t r = row; r < row_end; ++r) {
-        largest.add(units_.at(r, col + i * edge_), std::min(edge_, end - (col + i * edge_)));
-      }
-      all.set(i, largest.get());
-      regular &= is_finite<S>(largest.get());
+    for (int64_t i = 0; i < strip.count; ++i) {
+      all.set(i, largest_[i].get());
+      regular &= is_finite<S>(largest_[i].get());
+      largest_[i] = LargestMagnitude<S>();
     }
-    if (!regular) return units_.oracle(row, row_end - row, col, end - col);
+    if (!regular) return false;
     units_.set_extremes(0, all.widened(), hn::Zero(FloatTag()));
-    if (units_.rule.fill_edges) fill_edges(row_end - row, col, end, count);
-    if (!units_.make_scales(count)) return units_.oracle(row, row_end - row, col, end - col);
-    units_.prepare_coders(count, edge_ * (row_end - row));
+    if (units_.rule.fill_edges) fill_edges(strip);
+    if (!units_.make_scales(strip.count)) return false;
+    units_.prepare_coders(strip.count, edge_ * strip.rows());
+    return true;
+  }
+
+  // And searches the next one.
+  void encode(const Blocks& strip, const Blocks& next) {
     const Segment& segment = units_.region.segment;
-    const int64_t first = std::max(row, segment.source_row);
-    const int64_t last = std::min(row_end, segment.source_row + segment.rows);
-    if (first >= last) return std::nullopt;
-    if (units_.keeps(first)) units_.store_scales(first, col, edge_, count);
-    units_.encode(first, last - first, col, end, edge_, units_.coders.data(),
-                  strip_after(row_end - row, col, end));
-    return std::nullopt;
+    const int64_t first = std::max(strip.row, segment.source_row);
+    const int64_t last = std::min(strip.row_end, segment.source_row + segment.rows);
+    if (first < last && units_.keeps(first)) units_.store_scales(first, strip.col, edge_, strip.count);
+    const int64_t elements = (next.row - strip.row + kRows) * box_.stride + next.col - strip.col;
+    const int64_t ahead = elements * static_cast<int64_t>(sizeof(typename S::Bits));
+    for (int64_t i = 0; i < edge_; i += kRows) {
+      const int64_t row = std::max(first, strip.row + i), row_end = std::min(last, strip.row + i + kRows);
+      if (row < row_end) {
+        units_.encode(row, row_end - row, strip.col, strip.end, edge_, units_.coders.data(), ahead);
+      }
+      search(next, next.row + i, std::min(next.row_end, next.row + i + kRows));
+    }
   }
 
   // Blocks cut by the tensor's edge count its last element.
-  void fill_edges(int64_t rows, int64_t col, int64_t end, int64_t count) {
-    for (int64_t i = 0; i < count; ++i) {
-      const bool whole = rows == edge_ && col + (i + 1) * edge_ <= end;
+  void fill_edges(const Blocks& strip) {
+    for (int64_t i = 0; i < strip.count; ++i) {
+      const bool whole = strip.rows() == edge_ && strip.col + (i + 1) * edge_ <= strip.end;
       float& amax = units_.batch.amax[i];
       if (!whole) amax = std::max(amax, std::fabs(units_.tensor.last_element));
     }
@@ -82,6 +116,7 @@ class BlockWalk {
   BoxUnits<S>& units_;
   const SourceBox& box_;
   const int64_t edge_;
+  LargestMagnitude<S> largest_[kStripBlocks];  // of what is searched
 };
 
 }  // namespace HWY_NAMESPACE

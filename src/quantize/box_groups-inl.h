@@ -1,5 +1,5 @@
-// Walks a box whose units are groups of one row's elements. Included once for each instruction set, as
-// Highway wants it.
+// Walks a box whose units are groups of one row's elements, or short rows, which are groups of one long row
+// where they lie one behind the other. Included once for each instruction set, as Highway wants it.
 #if defined(LIVEWEIGHT_QUANTIZE_BOX_GROUPS_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef LIVEWEIGHT_QUANTIZE_BOX_GROUPS_INL_H_
 #undef LIVEWEIGHT_QUANTIZE_BOX_GROUPS_INL_H_
@@ -28,15 +28,34 @@ class GroupWalk {
       : units_(units),
         box_(units.box),
         format_(units.format),
-        size_(units.format.scheme.size),
+        size_(format_.scheme.granularity == Granularity::kGroup ? format_.scheme.size : box_.cols),
         ahead_(2 * box_.stride * static_cast<int64_t>(sizeof(Bits))) {}
 
+  // How many short rows are done as one row; 1 where they are not.
+  int64_t rows_at_once() const {
+    if (size_ == 0 || size_ > kLongest || box_.cols % size_ != 0 || !GroupExtremes<S>::fits(size_)) return 1;
+    const auto follow = [&](const Part& part) {
+      return part.bytes == 0 || 8 * part.row_bytes == box_.cols / size_ * bits_of(part.dtype);
+    };
+    const bool one = units_.is_one_run() && follow(format_.scale) && follow(format_.zero_point);
+    return one ? std::max<int64_t>(1, std::min(kBatch, kElements / size_) / (box_.cols / size_)) : 1;
+  }
+
+  Fault quantize_rows(int64_t at_once) {
+    for (int64_t row = box_.row; row < units_.row_end(); row += at_once) {
+      const int64_t rows = std::min(at_once, units_.row_end() - row);
+      if (Fault fault = groups(row, rows, box_.col, rows * box_.cols / size_)) return fault;
+    }
+    return std::nullopt;
+  }
+
   Fault quantize() {
+    if (const int64_t rows = rows_at_once(); rows > 1) return quantize_rows(rows);
     for (int64_t row = box_.row; row < units_.row_end(); ++row) {
       for (int64_t col = box_.col; col < units_.col_end();) {
         const int64_t whole = whole_groups(col);
         const int64_t end = std::min(col + size_ * (whole ? whole : kBatch), units_.col_end());
-        if (Fault fault = whole ? groups(row, col, whole) : ragged_groups(row, col, end)) return fault;
+        if (Fault fault = whole ? groups(row, 1, col, whole) : ragged_groups(row, col, end)) return fault;
         col = end;
       }
       if (format_.scheme.element == Element::kInt4 && units_.keeps(row)) clear_padding(row);
@@ -45,6 +64,9 @@ class GroupWalk {
   }
 
  private:
+  static constexpr int64_t kLongest = 512;    // group that is worth it
+  static constexpr int64_t kElements = 8192;  // what the first-level cache holds until it is encoded
+
   // How many groups from `col` on, up to kBatch, are whole and kept whole; 0 where they are not of a size
   // that `groups` can do.
   int64_t whole_groups(int64_t col) const {
@@ -53,19 +75,19 @@ class GroupWalk {
     return std::clamp<int64_t>((units_.kept_end - col) / size_, 0, kBatch);
   }
 
-  // That many groups at once, a group a lane wherever that is possible.
-  Fault groups(int64_t row, int64_t col, int64_t count) {
+  // That many groups at once, a group a lane wherever that is possible: of a row, or all of several rows.
+  Fault groups(int64_t row, int64_t rows, int64_t col, int64_t count) {
     const Bits* from = units_.at(row, col);
     const bool regular =
         units_.symmetric ? GroupExtremes<S>::magnitudes(from, count, size_, largest_.data())
                          : GroupExtremes<S>::ranges(from, count, size_, smallest_.data(), largest_.data());
-    if (!regular) return units_.oracle(row, 1, col, count * size_);
+    if (!regular) return units_.oracle(row, rows, col, count * size_ / rows);
     if (!units_.keeps(row)) return std::nullopt;
     widen(count);
-    if (!units_.make_scales(count)) return units_.oracle(row, 1, col, count * size_);
+    if (!units_.make_scales(count)) return units_.oracle(row, rows, col, count * size_ / rows);
     store_scales(row, col, count);
-    const int64_t bits = format_.scheme.element == Element::kInt4 ? 4 : 8;
-    auto* to = reinterpret_cast<uint8_t*>(units_.data_row(row) + (col - format_.source_col) * bits / 8);
+    auto* to = reinterpret_cast<uint8_t*>(units_.data_row(row) +
+                                          (col - format_.source_col) * code_bits(format_) / 8);
     units_.encoders.groups(from, count, size_, units_.batch, units_.code_range(), to, ahead_);
     return std::nullopt;
   }

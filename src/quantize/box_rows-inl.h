@@ -23,7 +23,7 @@ class RowWalk {
   explicit RowWalk(BoxUnits<S>& units) : units_(units), box_(units.box) {}
 
   Fault copy() const {
-    const int64_t run = is_one_run() ? box_.rows : 1;
+    const int64_t run = units_.is_one_run() ? box_.rows : 1;
     for (int64_t row = box_.row; row < units_.row_end(); row += run) {
       LargestMagnitude<S> largest;
       if (units_.keeps(row)) {
@@ -66,15 +66,6 @@ class RowWalk {
   }
 
  private:
-  // Whether all rows of the box are kept whole and lie one behind the other, in the source and in the slot.
-  bool is_one_run() const {
-    const KernelFormat& format = units_.format;
-    return box_.rows > 0 && units_.keeps(box_.row) && units_.keeps(units_.row_end() - 1) &&
-           box_.stride == box_.cols && units_.kept_begin == box_.col && units_.kept_end == units_.col_end() &&
-           format.source_col == box_.col &&
-           format.data.row_bytes == box_.cols * static_cast<int64_t>(sizeof(Bits));
-  }
-
   int64_t rows_ahead(int64_t rows) const { return rows * box_.stride * static_cast<int64_t>(sizeof(Bits)); }
 
   Fault batch(int64_t row, int64_t count, int64_t ahead) {

@@ -55,6 +55,13 @@ class BoxUnits {
            row_offset(format.data, region.matrix, region.segment.row + row - region.segment.source_row);
   }
 
+  // Whether all rows of the box are kept whole and lie one behind the other, in the source and in the slot.
+  bool is_one_run() const {
+    return box.rows > 0 && keeps(box.row) && keeps(row_end() - 1) && box.stride == box.cols &&
+           kept_begin == box.col && kept_end == col_end() && format.source_col == box.col &&
+           8 * format.data.row_bytes == box.cols * code_bits(format);
+  }
+
   Fault oracle(int64_t row, int64_t rows, int64_t col, int64_t cols) const {
     SourceBox part = box;
     part.data = reinterpret_cast<const std::byte*>(at(row, col));

@@ -219,6 +219,26 @@ TEST_P(QuantizeTest, UnitsWhoseElementsHaveOneSignAreTheOraclesToo) {
   }
 }
 
+// Some of them zeros; then with an element that is not finite.
+TEST_P(QuantizeTest, ShortRowsThatFollowOneAnotherAreTheOraclesToo) {
+  Random random(9);
+  for (const std::string& name : kSchemes) {
+    for (const DType dtype : kDTypes) {
+      for (const int64_t cols : {16, 32, 64, 96, 128, 512}) {
+        Matrix matrix = zeros(dtype, 1 + up_to(random, 150), cols);
+        for (int64_t i = 0; i < matrix.rows * cols; ++i) {
+          const float x = 0.01f * static_cast<float>(up_to(random, 2000)) - 10;
+          store_high_precision(dtype, matrix.data.data(), i, i / cols % 11 == 5 ? 0 : x);
+        }
+        expect_equal(matrix, parse_scheme(name).value());
+        const int64_t last = up_to(random, matrix.rows * cols - 1);
+        store_high_precision(dtype, matrix.data.data(), last, INFINITY);
+        expect_equal(matrix, parse_scheme(name).value());
+      }
+    }
+  }
+}
+
 // Rows of numbers next to those whose quotient is half-way between two codes.
 TEST_P(QuantizeTest, QuotientsNextToTiesAreRoundedAsTheOraclesAre) {
   constexpr int64_t kRows = 64, kCols = 192;
