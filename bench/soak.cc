@@ -77,11 +77,7 @@ class Soak {
   }
 
   // With all threads at work.
-  void sample_memory() {
-    report_.end_bytes = anonymous_bytes();
-    report_.log->note_memory(report_.end_bytes);
-    if (report_.log->seconds() <= report_.warm_up_seconds) report_.warm_bytes = report_.end_bytes;
-  }
+  void sample_memory() { report_.log->note_memory(anonymous_bytes()); }
 
   void look_for_faults() {
     if (const auto fault = steps_.fault()) {
@@ -100,13 +96,20 @@ class Soak {
     report_.tokens_compared = traffic_.tokens_compared();
     look_for_faults();
     if (!report_.addresses_unchanged) note_broken("an address that the captured step holds has changed");
+    compare_memory();
+    return std::move(report_);
+  }
+
+  void compare_memory() {
+    const double warm = report_.warm_up_seconds, stretch = warm / 2;
+    report_.warm_bytes = report_.log->least_memory(warm - stretch, warm);
+    report_.end_bytes = report_.log->least_memory(report_.seconds - stretch, report_.seconds);
     report_.allowed_growth_bytes = kAllowedGrowth + report_.warm_bytes / kAllowedShare;
     if (report_.growth_bytes() > static_cast<int64_t>(report_.allowed_growth_bytes) &&
         report_.seconds > report_.warm_up_seconds) {
       note_broken(fmt::format("private memory grew from {} to {} bytes after the warm-up, and {} are allowed",
                               report_.warm_bytes, report_.end_bytes, report_.allowed_growth_bytes));
     }
-    return std::move(report_);
   }
 
   void note_broken(const std::string& how) {

@@ -32,8 +32,9 @@ struct SoakReport {
   int64_t failed_steps = 0;
   int64_t digests_checked = 0;
   bool addresses_unchanged = false;
-  // Private memory: at the end of the warm-up, which is the first quarter, at the end, and what may lie
-  // between.
+  // Private memory that stays: the least in the second half of the warm-up, which is the first quarter, the
+  // least in as long a time at the end, and what may lie between. Single samples have several hundred KB
+  // more, which an update holds or the allocator keeps for a while.
   double warm_up_seconds = 0;
   uint64_t warm_bytes = 0, end_bytes = 0, allowed_growth_bytes = 0;
   std::string broken;  // the first promise that was, and how; empty where all were kept

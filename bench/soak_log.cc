@@ -47,4 +47,20 @@ void SoakLog::update_ends(const SoakEvent& event) {
   if (event.pause_us) pauses_.add(static_cast<uint64_t>(*event.pause_us * 1e3));
 }
 
+void SoakLog::note_memory(uint64_t private_bytes) {
+  uint64_t& least = interval().private_bytes;
+  least = least == 0 ? private_bytes : std::min(least, private_bytes);
+}
+
+uint64_t SoakLog::least_memory(double begin, double end) const {
+  uint64_t least = 0;
+  for (size_t i = 0; i < intervals_.size(); ++i) {
+    const double at = static_cast<double>(i) * interval_seconds_;
+    const uint64_t bytes = intervals_[i].private_bytes;
+    if (at < begin || at >= end || bytes == 0) continue;
+    least = least == 0 ? bytes : std::min(least, bytes);
+  }
+  return least;
+}
+
 }  // namespace liveweight::bench

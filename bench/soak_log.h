@@ -15,7 +15,7 @@ namespace liveweight::bench {
 struct SoakInterval {
   Histogram steps, steps_beside_updates;  // nanoseconds
   std::array<int64_t, 4> events{};        // by SoakOutcome
-  uint64_t private_bytes = 0;             // at its end
+  uint64_t private_bytes = 0;             // the least in it; 0: none was noted
 };
 
 class SoakLog {
@@ -32,7 +32,7 @@ class SoakLog {
   void update_ends(const SoakEvent& event);
   void check_begins() { ++check_marks_; }
   void check_ends() { ++check_marks_; }
-  void note_memory(uint64_t private_bytes) { interval().private_bytes = private_bytes; }
+  void note_memory(uint64_t private_bytes);
 
   double seconds() const { return seconds_since(begin_); }
 
@@ -43,6 +43,8 @@ class SoakLog {
   const Histogram& pauses() const { return pauses_; }  // nanoseconds
   const std::array<int64_t, kSoakKinds>& events() const { return events_; }
   const std::vector<SoakInterval>& intervals() const { return intervals_; }
+  // The least private memory of the intervals that begin in [begin, end), in seconds; 0 where none was noted.
+  uint64_t least_memory(double begin, double end) const;
   double interval_seconds() const { return interval_seconds_; }
 
  private:

@@ -19,6 +19,14 @@ SoakOptions short_soak(CommitMode mode) {
   return options;
 }
 
+TEST(SoakLog, tells_the_least_memory_of_a_stretch) {
+  SoakLog log(1e6, 4);
+  for (const uint64_t bytes : {50, 30, 70}) log.note_memory(bytes);
+  EXPECT_EQ(log.least_memory(0, 1), 30u);
+  EXPECT_EQ(log.least_memory(1, 1e6), 0u);
+  EXPECT_EQ(log.intervals().front().private_bytes, 30u);
+}
+
 TEST(Soak, keeps_every_promise_and_counts_what_it_did) {
   for (const CommitMode mode : {CommitMode::kFlip, CommitMode::kCopy}) {
     double told = 0;

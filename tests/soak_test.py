@@ -57,6 +57,7 @@ class Soak(unittest.TestCase):
         self.assertGreater(report["refused"]["count"], 0)
         self.assertLessEqual(report["memory"]["growth_bytes"], report["memory"]["allowed_growth_bytes"])
         self.assertGreater(report["memory"]["warm_bytes"], 0)
+        self.assertGreater(report["memory"]["end_bytes"], 0)
         steps = report["step_us"]
         self.assertGreaterEqual(steps["all"]["count"], steps["quiet"]["count"] + steps["beside_update"]["count"])
         for spread in (*steps.values(), report["pause_us"]):
