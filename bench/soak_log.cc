@@ -9,6 +9,11 @@ bool overlaps(uint64_t mark_at_begin, uint64_t mark_at_end) {
   return mark_at_begin % 2 == 1 || mark_at_begin != mark_at_end;
 }
 
+// 0: none.
+uint64_t least_of(uint64_t a, uint64_t b) {
+  return a == 0 || b == 0 ? std::max(a, b) : std::min(a, b);
+}
+
 }  // namespace
 
 SoakLog::SoakLog(double seconds, size_t intervals)
@@ -49,16 +54,14 @@ void SoakLog::update_ends(const SoakEvent& event) {
 
 void SoakLog::note_memory(uint64_t private_bytes) {
   uint64_t& least = interval().private_bytes;
-  least = least == 0 ? private_bytes : std::min(least, private_bytes);
+  least = least_of(least, private_bytes);
 }
 
 uint64_t SoakLog::least_memory(double begin, double end) const {
   uint64_t least = 0;
   for (size_t i = 0; i < intervals_.size(); ++i) {
     const double at = static_cast<double>(i) * interval_seconds_;
-    const uint64_t bytes = intervals_[i].private_bytes;
-    if (at < begin || at >= end || bytes == 0) continue;
-    least = least == 0 ? bytes : std::min(least, bytes);
+    if (at >= begin && at < end) least = least_of(least, intervals_[i].private_bytes);
   }
   return least;
 }

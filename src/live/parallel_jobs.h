@@ -1,6 +1,7 @@
 // Many small jobs on all threads; of those that fail, the error of the first in order.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <mutex>
@@ -29,6 +30,16 @@ Status run_jobs(int64_t count, const Job& job) {
   });
   if (error) return tl::unexpected(std::move(*error));
   return {};
+}
+
+// The same for jobs so small that a thread takes `at_a_time` of them.
+template <typename Job>
+Status run_small_jobs(int64_t count, int64_t at_a_time, const Job& job) {
+  return run_jobs((count + at_a_time - 1) / at_a_time, [&](int64_t part) -> Status {
+    const int64_t begin = part * at_a_time;
+    for (int64_t i = begin; i < std::min(begin + at_a_time, count); ++i) LW_TRY(job(i));
+    return {};
+  });
 }
 
 }  // namespace liveweight

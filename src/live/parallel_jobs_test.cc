@@ -2,8 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <chrono>
 #include <thread>
+#include <vector>
 
 namespace liveweight {
 namespace {
@@ -47,6 +49,17 @@ TEST(ParallelJobs, GiveTheErrorOfTheFirstInOrderAlthoughALaterOneFailsBefore) {
   });
   ASSERT_FALSE(status);
   EXPECT_EQ(status.error().message, "the first");
+}
+
+TEST(ParallelJobs, SmallOnesAllRunOnceHoweverManyAThreadTakes) {
+  for (const int64_t count : {0, 1, 16, 37}) {
+    std::vector<std::atomic<int>> runs(static_cast<size_t>(count));
+    ASSERT_TRUE(run_small_jobs(count, 16, [&](int64_t i) -> Status {
+      ++runs[static_cast<size_t>(i)];
+      return {};
+    }));
+    for (const auto& each : runs) EXPECT_EQ(each, 1);
+  }
 }
 
 }  // namespace

@@ -1,5 +1,4 @@
 // The part of an update that takes a whole checkpoint.
-#include <algorithm>
 #include <vector>
 
 #include "live/parallel_jobs.h"
@@ -14,10 +13,11 @@ Status Update::Implementation::take_checkpoint(const Checkpoint& checkpoint, con
 }
 
 Status Update::Implementation::borrow_all(const Checkpoint& checkpoint, const NameMap& names) {
-  constexpr size_t kAtATime = 512;
+  constexpr int64_t kAtATime = 512;
   const std::vector<CheckpointTensor>& tensors = checkpoint.tensors();
   std::vector<Staging::Queued> found(tensors.size());
-  const auto look_up = [&](size_t i) -> Status {
+  const auto look_up = [&](int64_t job) -> Status {
+    const auto i = static_cast<size_t>(job);
     std::string storage;
     LW_ASSIGN(const std::string_view name, names.canonical(tensors[i].name, storage));
     if (is_ignored_tensor(name)) return {};
@@ -27,12 +27,7 @@ Status Update::Implementation::borrow_all(const Checkpoint& checkpoint, const Na
     found[i].piece = *pieces.begin();
     return {};
   };
-  LW_TRY(
-      run_jobs(static_cast<int64_t>((tensors.size() + kAtATime - 1) / kAtATime), [&](int64_t job) -> Status {
-        const size_t begin = static_cast<size_t>(job) * kAtATime;
-        for (size_t i = begin; i < std::min(begin + kAtATime, tensors.size()); ++i) LW_TRY(look_up(i));
-        return {};
-      }));
+  LW_TRY(run_small_jobs(static_cast<int64_t>(tensors.size()), kAtATime, look_up));
   // One after the other, as comparing takes all threads by itself.
   const Plan::Implementation& plan = model.tables();
   const bool plain = !whole_changes && !options.deltas && plan.aliases.empty();

@@ -1,7 +1,6 @@
 // The part of an update that knows of deltas.
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <iterator>
 #include <map>
 #include <vector>
@@ -34,20 +33,16 @@ Status Update::Implementation::take_deltas(std::span<const TensorDelta> all) {
 // Those with few changes are checked side by side; the others one after the other, as that takes all threads
 // by itself. So does what `touch` may copy.
 Status Update::Implementation::queue_deltas(std::span<const TensorDelta> all) {
-  constexpr size_t kAtATime = 16;
+  constexpr int64_t kAtATime = 16;
   LW_TRY(may_queue_deltas(all));
   std::vector<CheckedDelta> checked(all.size());
   const auto check = [&](size_t i) -> Status {
     LW_ASSIGN(checked[i], check_delta(all[i]));
     return {};
   };
-  const auto jobs = static_cast<int64_t>((all.size() + kAtATime - 1) / kAtATime);
-  LW_TRY(run_jobs(jobs, [&](int64_t job) -> Status {
-    const size_t begin = static_cast<size_t>(job) * kAtATime;
-    for (size_t i = begin; i < std::min(begin + kAtATime, all.size()); ++i) {
-      if (is_checked_alone(all[i])) LW_TRY(check(i));
-    }
-    return {};
+  LW_TRY(run_small_jobs(static_cast<int64_t>(all.size()), kAtATime, [&](int64_t job) -> Status {
+    const auto i = static_cast<size_t>(job);
+    return is_checked_alone(all[i]) ? check(i) : Status{};
   }));
   for (size_t i = 0; i < all.size(); ++i) {
     if (!is_checked_alone(all[i])) LW_TRY(check(i));
