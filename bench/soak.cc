@@ -1,6 +1,7 @@
 #include "bench/soak.h"
 
 #include <fmt/format.h>
+#include <malloc.h>
 
 #include <algorithm>
 #include <thread>
@@ -76,8 +77,12 @@ class Soak {
     ++report_.digests_checked;
   }
 
-  // With all threads at work.
-  void sample_memory() { report_.log->note_memory(anonymous_bytes()); }
+  // With all threads at work. What the allocator keeps of freed blocks is handed back first: how much that is
+  // jumps by its own rules (glibc keeps up to twice the largest block that it has mapped and freed so far).
+  void sample_memory() {
+    malloc_trim(0);
+    report_.log->note_memory(anonymous_bytes());
+  }
 
   void look_for_faults() {
     if (const auto fault = steps_.fault()) {
