@@ -1,5 +1,7 @@
 #include "bench/decode_bench.h"
 
+#include <fmt/format.h>
+
 #include <vector>
 
 #include "base/memory.h"
@@ -140,10 +142,14 @@ Result<std::vector<Contestant>> contestants_of(const LiveModel& model, const Dec
   return all;
 }
 
-Result<std::unique_ptr<LiveModel>> load(const std::filesystem::path& directory, const std::string& scheme) {
+Result<std::unique_ptr<LiveModel>> load(const std::filesystem::path& directory, const std::string& scheme,
+                                        const std::string& head) {
   LoadOptions options;
-  LW_ASSIGN(const Scheme parsed, parse_scheme(scheme));
-  options.quantization = QuantizationConfig::uniform(parsed);
+  LW_ASSIGN(const Scheme linear, parse_scheme(scheme));
+  LW_ASSIGN(const Scheme of_head, parse_scheme(head));
+  LW_ASSIGN(options.quantization,
+            QuantizationConfig::parse(fmt::format(R"({{"linear": "{}", "targets": {{"lm_head": "{}"}}}})",
+                                                  to_string(linear), to_string(of_head))));
   options.mode = CommitMode::kInPlace;  // one slot is enough
   LW_ASSIGN(const ModelDirectory opened, open_model_directory(directory));
   return load_model(opened, options);
@@ -153,7 +159,7 @@ Result<std::unique_ptr<LiveModel>> load(const std::filesystem::path& directory, 
 
 Result<std::vector<DecodeFigures>> measure_decode(const std::filesystem::path& directory,
                                                   const std::string& scheme, const DecodeOptions& options) {
-  LW_ASSIGN(const auto model, load(directory, scheme));
+  LW_ASSIGN(const auto model, load(directory, scheme, options.head));
   LW_ASSIGN(std::vector<Contestant> contestants, contestants_of(*model, options));
   const uint64_t bytes = bytes_of_token(model->plan());
   const double products = products_of_token(model->plan());

@@ -16,6 +16,7 @@ struct DecodeOptions {
   int64_t prompt_tokens = 128;
   int64_t new_tokens = 12;  // of each sequence that decodes
   int64_t batch = 8;
+  std::string head = "none";  // the head's scheme; engines leave it as it is where they are not asked
 };
 
 // Medians. Shares are of the limit's speed: of reading the weights once a step for decoding, of the multiply

@@ -67,6 +67,7 @@ Run add_bench(CLI::App& app) {
   const auto* schemes = app.add_option("--quant", options->schemes,
                                        "schemes (default: all, one a kind; soak: int8_per_channel, and one)");
   app.add_option("--mode", options->mode, "reload and soak: flip, copy or in_place");
+  app.add_option("--head", options->head, "decode: scheme of the head")->capture_default_str();
   app.add_option("--rounds", options->rounds, "interleaved rounds")->check(CLI::Range(1, 1000));
   app.add_option("--plot", options->plot, "file (.svg or .png) for a chart of what was measured");
   auto soak = std::make_shared<SoakCommand>();

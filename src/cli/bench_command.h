@@ -13,6 +13,7 @@ struct BenchOptions {
   std::vector<std::string> schemes = {"none",           "int8_per_channel", "int4_per_group",
                                       "fp8_per_tensor", "fp8_per_channel",  "fp8_per_block"};
   std::string mode = "flip";
+  std::string head = "none";
   std::string plot;
   int rounds = 9;
 

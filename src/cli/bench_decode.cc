@@ -41,6 +41,7 @@ Result<Measured> bench_decode(const BenchOptions& given) {
   LW_ASSIGN(const std::filesystem::path directory, given.checkpoint());
   bench::DecodeOptions options;
   options.rounds = given.rounds;
+  options.head = given.head;
   Progress progress("bench decode", static_cast<int64_t>(given.schemes.size()));
   Measured out;
   Json results = Json::array();
@@ -71,6 +72,7 @@ Result<Measured> bench_decode(const BenchOptions& given) {
                       {"rounds", options.rounds},
                       {"prompt_tokens", options.prompt_tokens},
                       {"new_tokens", options.new_tokens},
+                      {"head", options.head},
                       {"batch", options.batch},
                       {"decode", std::move(results)}};
   out.picture = one_panel(
