@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <cstring>
-#include <iterator>
 
 namespace liveweight {
 
@@ -30,19 +29,6 @@ Result<HeldPiece> copy_piece(int32_t source_index, const Source& source, const P
   return held;
 }
 
-int64_t HeldMatrices::elements_of(const Key& key) const {
-  const auto [parameter, matrix, alone] = key;
-  if (alone >= 0) return plan_.sources[alone].rows * plan_.sources[alone].cols;
-  int64_t elements = 0;
-  for (const int32_t index : plan_.parameter_sources[parameter]) {
-    const Source& source = plan_.sources[index];
-    for (const Target& target : source.targets) {
-      if (target.parameter == parameter && target.matrix == matrix) elements += source.rows * source.cols;
-    }
-  }
-  return elements;
-}
-
 Result<HeldMatrix> HeldMatrices::add(int32_t source, const Target& target, const Piece& piece,
                                      bool borrowed) {
   HeldPiece held{source, nullptr, piece, nullptr};
@@ -50,17 +36,15 @@ Result<HeldMatrix> HeldMatrices::add(int32_t source, const Target& target, const
     LW_ASSIGN(held, copy_piece(source, plan_.sources[source], piece, meter_));
   }
   held.target = &target;
+  const int64_t elements = piece.rows * piece.cols;
+  if (elements == target.awaited) return HeldMatrix{std::move(held)};
   const Key key{target.parameter, target.matrix, shares_scale(target) ? -1 : source};
   std::lock_guard lock(mutex_);
   Entry& entry = entries_[key];
-  if (entry.missing < 0) {
-    entry.held = {target.parameter, target.matrix, {}};
-    entry.missing = elements_of(key);
-  }
-  entry.held.pieces.push_back(std::move(held));
-  entry.missing -= piece.rows * piece.cols;
-  if (entry.missing > 0) return HeldMatrix{};
-  HeldMatrix whole = std::move(entry.held);
+  entry.pieces.push_back(std::move(held));
+  entry.came += elements;
+  if (entry.came < target.awaited) return HeldMatrix{};
+  HeldMatrix whole = std::move(entry.pieces);
   entries_.erase(key);
   LW_TRY(join_blocks(whole));
   return whole;
@@ -72,17 +56,9 @@ bool HeldMatrices::empty() const {
 }
 
 Status HeldMatrices::join_blocks(HeldMatrix& matrix) {
-  std::map<int32_t, std::vector<HeldPiece>> by_source;
-  for (HeldPiece& piece : matrix.pieces) by_source[piece.source].push_back(std::move(piece));
-  matrix.pieces.clear();
-  for (auto& [source, pieces] : by_source) {
-    if (shares_scale(*pieces[0].target) || pieces.size() == 1) {
-      std::move(pieces.begin(), pieces.end(), std::back_inserter(matrix.pieces));
-      continue;
-    }
-    LW_ASSIGN(HeldPiece joined, join(pieces));
-    matrix.pieces.push_back(std::move(joined));
-  }
+  if (shares_scale(*matrix[0].target) || matrix.size() == 1) return {};
+  LW_ASSIGN(HeldPiece joined, join(matrix));
+  matrix.assign(1, std::move(joined));
   return {};
 }
 
@@ -116,7 +92,7 @@ Result<HeldPiece> HeldMatrices::join(const std::vector<HeldPiece>& pieces) {
 }
 
 void HeldMatrices::release(const HeldMatrix& matrix) {
-  for (const HeldPiece& piece : matrix.pieces) {
+  for (const HeldPiece& piece : matrix) {
     if (piece.owned) meter_.release(piece.owned->size());
   }
 }

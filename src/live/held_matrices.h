@@ -15,11 +15,6 @@
 
 namespace liveweight {
 
-// Whether what is held waits for all members of its matrix, rather than for the rest of its own tensor.
-inline bool shares_scale(const Target& target) {
-  return target.held && target.tile_rows == 1;
-}
-
 struct HeldPiece {
   int32_t source = 0;
   const Target* target = nullptr;
@@ -27,11 +22,8 @@ struct HeldPiece {
   std::shared_ptr<std::vector<std::byte>> owned;  // null where the piece is borrowed
 };
 
-struct HeldMatrix {
-  int32_t parameter = 0;
-  int32_t matrix = 0;
-  std::vector<HeldPiece> pieces;
-};
+// All pieces of one.
+using HeldMatrix = std::vector<HeldPiece>;
 
 class HeldMatrices {
  public:
@@ -52,14 +44,12 @@ class HeldMatrices {
 
  private:
   struct Entry {
-    HeldMatrix held;
-    int64_t missing = -1;
+    HeldMatrix pieces;
+    int64_t came = 0;  // elements
   };
   // What a piece waits for: all members of a matrix (the last is -1) or one tensor.
   using Key = std::tuple<int32_t, int32_t, int32_t>;  // parameter, matrix, source
-  int64_t elements_of(const Key& key) const;
-  // Pieces of sources that are quantized in blocks become one piece a source: pieces need not end where
-  // blocks do.
+  // Pieces of a source that is quantized in blocks become one: they need not end where blocks do.
   Status join_blocks(HeldMatrix& matrix);
 
   const Plan::Implementation& plan_;

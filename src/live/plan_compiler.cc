@@ -213,12 +213,30 @@ void PlanCompiler::add_aliases() {
   }
 }
 
+// How many elements each held target waits for: those of all members of its matrix, or of its own tensor.
+void PlanCompiler::count_awaited(int32_t parameter) {
+  std::vector<int64_t> of_matrix(static_cast<size_t>(plan_->parameters[parameter].format->matrices));
+  const auto for_each_held = [&](const auto& body) {
+    for (const int32_t index : plan_->parameter_sources[parameter]) {
+      Source& source = plan_->sources[index];
+      for (Target& target : source.targets) {
+        if (target.parameter == parameter && target.held) body(target, source.rows * source.cols);
+      }
+    }
+  };
+  for_each_held([&](const Target& target, int64_t elements) { of_matrix[target.matrix] += elements; });
+  for_each_held([&](Target& target, int64_t elements) {
+    target.awaited = shares_scale(target) ? of_matrix[target.matrix] : elements;
+  });
+}
+
 void PlanCompiler::finish() {
   for (size_t i = 0; i < plan_->parameters.size(); ++i) {
     PlannedParameter& parameter = plan_->parameters[i];
     plan_->live_bytes += (parameter.format->bytes + kSlotAlignment - 1) / kSlotAlignment * kSlotAlignment;
     for (const int32_t source : plan_->parameter_sources[i])
       parameter.sources.push_back(plan_->sources[source].name);
+    count_awaited(static_cast<int32_t>(i));
   }
   for (const Source& source : plan_->sources) {
     if (source.alias_of < 0) plan_->source_bytes += source.bytes;

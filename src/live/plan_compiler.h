@@ -28,6 +28,7 @@ class PlanCompiler {
                                     int32_t parameter_index, int64_t matrix);
   bool shares_embedding(const ParameterDescription& parameter, const Scheme& scheme) const;
   void add_aliases();
+  void count_awaited(int32_t parameter);
   void finish();
 
   // The one scheme of all members, or an error that names two that disagree.

@@ -45,8 +45,14 @@ struct Target {
   Shape expected;                 // kExpectShape
   int64_t tile_rows = 1;          // what must come whole, in rows and columns of the checkpoint tensor
   int64_t tile_cols = 1;
-  bool held = false;  // quantized only when all of it is there (held_matrices.h)
+  bool held = false;    // quantized only when all of it is there (held_matrices.h)
+  int64_t awaited = 0;  // held: the elements that must be there
 };
+
+// Whether what is held waits for all members of its matrix, rather than for the rest of its own tensor.
+inline bool shares_scale(const Target& target) {
+  return target.held && target.tile_rows == 1;
+}
 
 // A checkpoint tensor viewed as a matrix; 1-D tensors are [n, 1], rank 0 is [1, 1].
 struct Source {

@@ -21,6 +21,7 @@ constexpr int64_t kJobBytes =
 // Matrices with one scale are read twice: so many bytes at a time that the caches still hold them the second
 // time.
 constexpr int64_t kCachedBytes = 16 << 20;
+constexpr int64_t kParts = 256;  // of so many bytes, where they have more jobs than that
 
 // Part of a queued piece, for one target: whole units, about kJobBytes of them.
 struct Job {
@@ -49,16 +50,11 @@ void split(const Source& source, const Target& target, const Piece& piece, const
   }
 }
 
-// The last element of a held source, which some profiles fill edge blocks with.
-float last_element(const Source& source, const std::vector<HeldPiece>& pieces, int32_t index) {
-  for (const HeldPiece& held : pieces) {
-    const Piece& piece = held.piece;
-    if (held.source != index || piece.row + piece.rows != source.rows ||
-        piece.col + piece.cols != source.cols)
-      continue;
-    return load_high_precision(source.dtype, element_at(source, piece, source.rows - 1, source.cols - 1), 0);
-  }
-  return 0;
+// The last element of a source that is held for it, as some profiles fill edge blocks with it.
+float last_element(const Source& source, const HeldPiece& whole) {
+  if (shares_scale(*whole.target)) return 0;
+  return load_high_precision(source.dtype, element_at(source, whole.piece, source.rows - 1, source.cols - 1),
+                             0);
 }
 
 }  // namespace
@@ -81,7 +77,7 @@ Status Staging::put_target(int32_t source_index, int32_t target_index, const Pie
   const Target& target = source.targets[target_index];
   if (target.held) {
     LW_ASSIGN(const HeldMatrix matrix, held_matrices_.add(source_index, target, piece, false));
-    return matrix.pieces.empty() ? Status{} : run_held({&matrix, 1});
+    return matrix.empty() ? Status{} : run_held({&matrix, 1});
   }
   const auto apply = [&](const Piece& units) {
     return apply_piece(plan_, source, target, units, slot_of(target), TensorUnit{});
@@ -232,7 +228,7 @@ Status Staging::hold(const std::vector<Queued>& queued, std::vector<HeldMatrix>&
     for (const Target& target : plan_.sources[index].targets) {
       if (!target.held) continue;
       LW_ASSIGN(HeldMatrix matrix, held_matrices_.add(index, target, piece, true));
-      if (!matrix.pieces.empty()) whole.push_back(std::move(matrix));
+      if (!matrix.empty()) whole.push_back(std::move(matrix));
     }
   }
   return {};
@@ -241,7 +237,7 @@ Status Staging::hold(const std::vector<Queued>& queued, std::vector<HeldMatrix>&
 Status Staging::run_held(std::span<const HeldMatrix> matrices) {
   const auto bytes_of = [&](const HeldMatrix& matrix) {
     int64_t bytes = 0;
-    for (const HeldPiece& held : matrix.pieces) {
+    for (const HeldPiece& held : matrix) {
       bytes += held.piece.rows * held.piece.cols * element_bytes(plan_.sources[held.source]);
     }
     return bytes;
@@ -259,21 +255,23 @@ Status Staging::run_cached(std::span<const HeldMatrix> matrices) {
   std::vector<Job> jobs;
   std::vector<size_t> matrix_of;
   for (size_t m = 0; m < matrices.size(); ++m) {
-    for (const HeldPiece& held : matrices[m].pieces) {
+    for (const HeldPiece& held : matrices[m]) {
       const Source& source = plan_.sources[held.source];
-      const TensorUnit unit{0, last_element(source, matrices[m].pieces, held.source)};
+      const TensorUnit unit{0, last_element(source, held)};
       split(source, *held.target, held.piece, unit, jobs);
       matrix_of.resize(jobs.size(), m);
     }
   }
+  const auto count = static_cast<int64_t>(jobs.size());
+  const int64_t at_a_time = std::max<int64_t>(1, count / kParts);
   std::vector<float> maxima(jobs.size());
-  LW_TRY(run_jobs(static_cast<int64_t>(jobs.size()), [&](int64_t i) -> Status {
+  LW_TRY(run_small_jobs(count, at_a_time, [&](int64_t i) -> Status {
     LW_ASSIGN(maxima[i], piece_maximum(*jobs[i].source, jobs[i].piece));
     return {};
   }));
   std::vector<float> amax(matrices.size(), 0.0f);
   for (size_t i = 0; i < jobs.size(); ++i) amax[matrix_of[i]] = std::max(amax[matrix_of[i]], maxima[i]);
-  Status status = run_jobs(static_cast<int64_t>(jobs.size()), [&](int64_t i) {
+  Status status = run_small_jobs(count, at_a_time, [&](int64_t i) {
     Job& job = jobs[i];
     job.unit.amax = amax[matrix_of[i]];
     return apply_piece(plan_, *job.source, *job.target, job.piece, slot_of(*job.target), job.unit);

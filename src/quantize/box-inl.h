@@ -62,7 +62,9 @@ template <class S>
 AmaxResult absolute_maximum_of(const SourceBox& box) {
   LargestMagnitude<S> largest;
   const auto* data = reinterpret_cast<const typename S::Bits*>(box.data);
-  for (int64_t row = 0; row < box.rows; ++row) largest.add(data + row * box.stride, box.cols);
+  const bool one_run = box.stride == box.cols;
+  const int64_t runs = one_run ? 1 : box.rows, length = one_run ? box.rows * box.cols : box.cols;
+  for (int64_t run = 0; run < runs; ++run) largest.add(data + run * box.stride, length);
   HWY_ALIGN typename S::Bits bits[kLanes] = {largest.get()};
   if (!is_finite<S>(bits[0])) return absolute_maximum_reference(box);
   return {hn::GetLane(S::load(bits)), std::nullopt};

@@ -42,9 +42,7 @@ class RowWalk {
 
   // Rows as units, a few at a time, so that the first-level cache still holds them when they are encoded.
   Fault quantize() {
-    constexpr int64_t kBytes = 16 << 10;
-    const int64_t row_bytes = std::max<int64_t>(1, box_.cols * static_cast<int64_t>(sizeof(Bits)));
-    const int64_t step = std::clamp<int64_t>(kBytes / row_bytes, 1, kLanes);
+    const int64_t step = std::min<int64_t>(rows_of(16 << 10), kLanes);
     for (int64_t row = box_.row; row < units_.row_end(); row += step) {
       if (Fault fault = batch(row, std::min(step, units_.row_end() - row), rows_ahead(step))) return fault;
     }
@@ -56,16 +54,29 @@ class RowWalk {
     units_.batch.amax[0] = units_.tensor.amax;
     if (!units_.make_scales(1)) return units_.oracle(box_.row, box_.rows, box_.col, box_.cols);
     units_.prepare_coders(1, box_.rows * box_.cols);
-    for (int64_t row = box_.row; row < units_.row_end(); ++row) {
-      if (!units_.extremes(row, box_.col, units_.col_end()).finite()) {
-        return units_.oracle(row, 1, box_.col, box_.cols);
+    const bool one_run = units_.is_one_run();
+    const int64_t step = one_run ? rows_of(8 << 10) : 1;
+    for (int64_t row = box_.row; row < units_.row_end(); row += step) {
+      const int64_t rows = std::min(step, units_.row_end() - row);
+      const bool finite = units_.extremes(row, box_.col, box_.col + rows * box_.cols).finite();
+      if (!finite) return units_.oracle(row, rows, box_.col, box_.cols);
+      if (!one_run) {
+        encode(row, 0, rows_ahead(2));
+        continue;
       }
-      encode(row, 0, rows_ahead(2));
+      units_.store_scale(row, 0);
+      units_.encode_run(row, rows, units_.coders.front(), rows_ahead(rows));
     }
     return std::nullopt;
   }
 
  private:
+  // So many, or the one that has more.
+  int64_t rows_of(int64_t bytes) const {
+    const int64_t row_bytes = std::max<int64_t>(1, box_.cols * static_cast<int64_t>(sizeof(Bits)));
+    return std::max<int64_t>(1, bytes / row_bytes);
+  }
+
   int64_t rows_ahead(int64_t rows) const { return rows * box_.stride * static_cast<int64_t>(sizeof(Bits)); }
 
   Fault batch(int64_t row, int64_t count, int64_t ahead) {

@@ -148,6 +148,13 @@ class BoxUnits {
     encoders.strip(strip, units + unit, ahead);
   }
 
+  // Rows of one run as one.
+  void encode_run(int64_t row, int64_t rows, const UnitCoder& unit, int64_t ahead) const {
+    const int64_t count = rows * box.cols;
+    auto* to = reinterpret_cast<uint8_t*>(data_row(row));
+    encoders.strip({at(row, box.col), count, to, count, 1, count, count, 0}, &unit, ahead);
+  }
+
   const SourceBox& box;
   const SlotRegion& region;
   const KernelFormat& format;

@@ -15,9 +15,9 @@ namespace liveweight {
 namespace HWY_NAMESPACE {
 
 struct Factors {
-  float factor = 0, offset = 0;
-  float reciprocal = 0;           // of `factor`, where the encoding divides by it
-  float lowest = 0, highest = 0;  // of integer codes
+  float factor, offset;
+  float reciprocal;       // of `factor`, where the encoding divides by it
+  float lowest, highest;  // of integer codes
 };
 
 // Codes of vectors of code space: of one, in the low bits of each lane, or the bytes of four.

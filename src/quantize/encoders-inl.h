@@ -21,12 +21,13 @@ HWY_BEFORE_NAMESPACE();
 namespace liveweight {
 namespace HWY_NAMESPACE {
 
-// A unit as its elements are encoded: by its factors, or in the shorter way that `prepare` found for it.
+// A unit as its elements are encoded: by its factors, or in the shorter way that `prepare` found for it. Not
+// cleared: a box has room for kBatch of them, 24 KB, and often uses one.
 struct UnitCoder {
   Factors factors;
-  bool short_way = false;
-  MantissaTable table;   // of what has tables
-  float multiplier = 0;  // of what has UntiedCodes
+  bool short_way;
+  MantissaTable table;  // of what has tables
+  float multiplier;     // of what has UntiedCodes
 };
 
 // Looks for a shorter way where a unit of so many elements is worth it.
