@@ -95,7 +95,7 @@ Result<std::shared_ptr<Update::Implementation>> open_update(LiveModel::Implement
     if (update->check_mirror()) update->whole_changes = std::make_unique<WholeChanges>(model.tables());
   }
   update->staging = std::make_unique<Staging>(
-      model.tables(), [&model](int32_t p) { return model.next_slot(p); },
+      model.tables(), [&model](int32_t p) { return model.next_slot(p); }, *model.maxima,
       update->options.staging_budget_bytes);
   update->deltas = std::make_unique<DeltaStaging>(
       model.tables(), [&model](int32_t p) { return model.next_slot(p); },

@@ -68,6 +68,7 @@ Result<std::unique_ptr<LiveModel>> LiveModel::create(std::shared_ptr<const Plan>
   }
   state.plan = std::move(plan);
   state.lags.resize(state.plan->parameters().size());
+  state.maxima.emplace(state.tables());
   state.undos.resize(state.plan->parameters().size());
   const int slots = state.plan->mode() == CommitMode::kInPlace ? 1 : 2;
   for (int i = 0; i < slots; ++i) {

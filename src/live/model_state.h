@@ -9,6 +9,7 @@
 #include "base/memory.h"
 #include "live/plan_tables.h"
 #include "live/slot_lag.h"
+#include "live/tensor_maxima.h"
 #include "live/versions.h"
 
 namespace liveweight {
@@ -22,6 +23,7 @@ struct LiveModel::Implementation {
   std::mutex mutex;  // of what follows
   bool update_open = false;
   std::vector<SlotLag> lags;  // by parameter; none in the mode in_place
+  std::optional<TensorMaxima> maxima;
   // The version before the last commit can come back: in the parameters that this commit wrote it is what
   // their next slots hold or, where these were written since, the current version with what was written over
   // put back.

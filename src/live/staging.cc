@@ -23,14 +23,6 @@ constexpr int64_t kJobBytes =
 constexpr int64_t kCachedBytes = 16 << 20;
 constexpr int64_t kParts = 256;  // of so many bytes, where they have more jobs than that
 
-// Part of a queued piece, for one target: whole units, about kJobBytes of them.
-struct Job {
-  const Source* source;
-  const Target* target;
-  Piece piece;
-  TensorUnit unit;
-};
-
 // Whole units of a target, in rows, that have about kJobBytes of source together.
 int64_t rows_at_a_time(const Source& source, const Piece& piece, int64_t tile_rows) {
   const int64_t row_bytes = std::max<int64_t>(1, piece.cols * element_bytes(source));
@@ -42,14 +34,6 @@ Piece rows_of(const Source& source, const Piece& piece, int64_t row, int64_t row
   return sub_piece(source, piece, row, std::min(rows, piece.row + piece.rows - row), piece.col, piece.cols);
 }
 
-void split(const Source& source, const Target& target, const Piece& piece, const TensorUnit& unit,
-           std::vector<Job>& jobs) {
-  const int64_t step = rows_at_a_time(source, piece, target.tile_rows);
-  for (int64_t row = piece.row; row < piece.row + piece.rows; row += step) {
-    jobs.push_back({&source, &target, rows_of(source, piece, row, step), unit});
-  }
-}
-
 // The last element of a source that is held for it, as some profiles fill edge blocks with it.
 float last_element(const Source& source, const HeldPiece& whole) {
   if (shares_scale(*whole.target)) return 0;
@@ -59,9 +43,11 @@ float last_element(const Source& source, const HeldPiece& whole) {
 
 }  // namespace
 
-Staging::Staging(const Plan::Implementation& plan, SlotOf slot_of, uint64_t budget_bytes)
+Staging::Staging(const Plan::Implementation& plan, SlotOf slot_of, TensorMaxima& maxima,
+                 uint64_t budget_bytes)
     : plan_(plan),
       slot_of_(std::move(slot_of)),
+      maxima_(maxima),
       meter_(budget_bytes),
       partial_units_(meter_),
       held_matrices_(plan, meter_) {}
@@ -251,32 +237,51 @@ Status Staging::run_held(std::span<const HeldMatrix> matrices) {
   return {};
 }
 
-Status Staging::run_cached(std::span<const HeldMatrix> matrices) {
-  std::vector<Job> jobs;
-  std::vector<size_t> matrix_of;
+std::vector<Staging::HeldJob> Staging::jobs_of(std::span<const HeldMatrix> matrices) const {
+  std::vector<HeldJob> jobs;
   for (size_t m = 0; m < matrices.size(); ++m) {
     for (const HeldPiece& held : matrices[m]) {
       const Source& source = plan_.sources[held.source];
-      const TensorUnit unit{0, last_element(source, held)};
-      split(source, *held.target, held.piece, unit, jobs);
-      matrix_of.resize(jobs.size(), m);
+      const Target& target = *held.target;
+      const TensorUnit unit{shares_scale(target) ? maxima_.expected(target) : 0, last_element(source, held)};
+      const int64_t step = rows_at_a_time(source, held.piece, target.tile_rows);
+      for (int64_t row = held.piece.row; row < held.piece.row + held.piece.rows; row += step) {
+        jobs.push_back({&source, &target, rows_of(source, held.piece, row, step), m, unit});
+      }
     }
   }
+  return jobs;
+}
+
+Status Staging::apply(const HeldJob& job) const {
+  return apply_piece(plan_, *job.source, *job.target, job.piece, slot_of(*job.target), job.unit);
+}
+
+// Each job is looked through and, while the cache has it, encoded with the maximum that is expected. Matrices
+// whose maximum is another are encoded again.
+Status Staging::run_cached(std::span<const HeldMatrix> matrices) {
+  std::vector<HeldJob> jobs = jobs_of(matrices);
   const auto count = static_cast<int64_t>(jobs.size());
   const int64_t at_a_time = std::max<int64_t>(1, count / kParts);
-  std::vector<float> maxima(jobs.size());
   LW_TRY(run_small_jobs(count, at_a_time, [&](int64_t i) -> Status {
-    LW_ASSIGN(maxima[i], piece_maximum(*jobs[i].source, jobs[i].piece));
-    return {};
+    HeldJob& job = jobs[i];
+    if (!shares_scale(*job.target)) return apply(job);
+    LW_ASSIGN(job.maximum, piece_maximum(*job.source, job.piece));
+    return job.maximum <= job.unit.amax ? apply(job) : Status{};
   }));
   std::vector<float> amax(matrices.size(), 0.0f);
-  for (size_t i = 0; i < jobs.size(); ++i) amax[matrix_of[i]] = std::max(amax[matrix_of[i]], maxima[i]);
-  Status status = run_small_jobs(count, at_a_time, [&](int64_t i) {
-    Job& job = jobs[i];
-    job.unit.amax = amax[matrix_of[i]];
-    return apply_piece(plan_, *job.source, *job.target, job.piece, slot_of(*job.target), job.unit);
+  for (const HeldJob& job : jobs) amax[job.matrix] = std::max(amax[job.matrix], job.maximum);
+  const Status status = run_small_jobs(count, at_a_time, [&](int64_t i) -> Status {
+    HeldJob& job = jobs[i];
+    if (!shares_scale(*job.target) || job.unit.amax == amax[job.matrix]) return {};
+    job.unit.amax = amax[job.matrix];
+    return apply(job);
   });
-  for (const HeldMatrix& matrix : matrices) held_matrices_.release(matrix);
+  for (size_t m = 0; m < matrices.size(); ++m) {
+    const Target& target = *matrices[m].front().target;
+    if (shares_scale(target)) maxima_.found(target, amax[m]);
+    held_matrices_.release(matrices[m]);
+  }
   return status;
 }
 

@@ -9,6 +9,8 @@
 
 #include "live/held_matrices.h"
 #include "live/partial_units.h"
+#include "live/tensor_maxima.h"
+#include "quantize/quantize.h"
 
 namespace liveweight {
 
@@ -20,7 +22,7 @@ class Staging {
     Piece piece;
   };
 
-  Staging(const Plan::Implementation& plan, SlotOf slot_of, uint64_t budget_bytes);
+  Staging(const Plan::Implementation& plan, SlotOf slot_of, TensorMaxima& maxima, uint64_t budget_bytes);
 
   // Elements that may be freed on return: written now, or buffered until their unit is whole.
   Status put(int32_t source, const Piece& piece);
@@ -60,12 +62,24 @@ class Staging {
   Status put_target(int32_t source, int32_t target, const Piece& piece);
   Status hold(const std::vector<Queued>& queued, std::vector<HeldMatrix>& whole);
   Status run_held(std::span<const HeldMatrix> matrices);
+  // Part of a held piece: whole units, about kJobBytes of them.
+  struct HeldJob {
+    const Source* source;
+    const Target* target;
+    Piece piece;
+    size_t matrix;
+    TensorUnit unit;    // what its codes are made with
+    float maximum = 0;  // of the piece
+  };
+  std::vector<HeldJob> jobs_of(std::span<const HeldMatrix> matrices) const;
   Status run_cached(std::span<const HeldMatrix> matrices);
+  Status apply(const HeldJob& job) const;
   Status compare_alias(const HeldPiece& alias) const;
   std::byte* slot_of(const Target& target) const { return slot_of_(target.parameter); }
 
   const Plan::Implementation& plan_;
   SlotOf slot_of_;
+  TensorMaxima& maxima_;
   MemoryMeter meter_;
   PartialUnits partial_units_;
   HeldMatrices held_matrices_;
