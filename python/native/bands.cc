@@ -8,7 +8,6 @@
 #include "base/threads.h"
 #include "live/parallel_jobs.h"
 #include "quantize/kernel_format.h"
-#include "quantize/unpack_int4.h"
 #include "tensor/codec.h"
 
 namespace liveweight::python {
@@ -41,11 +40,7 @@ tl::unexpected<Error> refuse(const std::string& name, const QuantizeFault& fault
 
 KernelFormat band_format(const Matrix& matrix, const Rows& band) {
   CutShape cut{1, matrix.cols, 0, matrix.cols, {Segment{0, band.rows, band.row, 0}}};
-  return make_kernel_format(matrix.scheme, matrix.dtype, std::move(cut));
-}
-
-void copy_part(std::byte* to, const Part& part, const std::byte* slot, int64_t row) {
-  if (to && part.bytes > 0) std::memcpy(to + row * part.row_bytes, slot + part.offset, part.bytes);
+  return make_unpacked_format(matrix.scheme, matrix.dtype, std::move(cut));
 }
 
 Status copy_band(const std::string& name, const Matrix& matrix, const Rows& band) {
@@ -57,24 +52,11 @@ Status copy_band(const std::string& name, const Matrix& matrix, const Rows& band
   return {};
 }
 
-// Int4 codes are packed where the quantizer writes them; they are spread out from there. The quantizer writes
-// past the caches where it finds its output aligned, which for a scratch that is read at once would be slow:
-// so it is not.
-Status quantize_packed_band(const std::string& name, const Matrix& matrix, const Rows& band,
-                            const TensorUnit& unit) {
-  const KernelFormat format = band_format(matrix, band);
+// Of this thread, to be written and not read.
+std::byte* unwanted(uint64_t bytes) {
   thread_local std::vector<std::byte> memory;
-  if (memory.size() < format.bytes + 128) memory.resize(format.bytes + 128);
-  const auto address = reinterpret_cast<uintptr_t>(memory.data());
-  std::byte* slot = memory.data() + ((address + 63) / 64 * 64 - address) + 4;
-  const auto fault = quantize_box(box_of(matrix, band), {&format, slot, 0, format.segments[0]}, unit);
-  if (fault) return refuse(name, *fault);
-  const int64_t row = band.row - matrix.first_row;
-  unpack_int4({slot + format.data.offset, band.rows, matrix.cols, format.data.row_bytes},
-              matrix.codes + row * matrix.cols);
-  copy_part(matrix.scales, format.scale, slot, scale_row_of(matrix.scheme, row));
-  copy_part(matrix.zero_points, format.zero_point, slot, scale_row_of(matrix.scheme, row));
-  return {};
+  if (memory.size() < bytes) memory.resize(bytes);
+  return memory.data();
 }
 
 // The band's own layout, with its parts where the matrix wants them: offsets from the lowest of their
@@ -85,7 +67,8 @@ std::byte* place_parts(const Matrix& matrix, const Rows& band, std::byte* tensor
   const bool one = matrix.scheme.granularity == Granularity::kTensor;
   std::byte* codes = matrix.codes + first * format.data.row_bytes;
   std::byte* scales = one ? tensor_scale : matrix.scales + row * format.scale.row_bytes;
-  std::byte* zeros = matrix.zero_points + row * format.zero_point.row_bytes;
+  std::byte* zeros = matrix.zero_points ? matrix.zero_points + row * format.zero_point.row_bytes
+                                        : unwanted(format.zero_point.bytes);
   std::byte* slot = std::min(codes, scales);
   if (format.zero_point.bytes > 0) slot = std::min(slot, zeros);
   format.data.offset = static_cast<uint64_t>(codes - slot);
@@ -134,9 +117,6 @@ Status quantize_band(const std::string& name, const Matrix& matrix, const Rows& 
                      const TensorUnit& unit) {
   if (!matrix.scheme.quantizes()) return copy_band(name, matrix, band);
   KernelFormat format = band_format(matrix, band);
-  const bool unpacks = matrix.scheme.element == Element::kInt4;
-  if (unpacks || (format.zero_point.bytes > 0 && !matrix.zero_points))
-    return quantize_packed_band(name, matrix, band, unit);
   alignas(64) std::byte tensor_scale[64];  // every band has the same; one of them stores it
   std::byte* slot = place_parts(matrix, band, tensor_scale, format);
   const auto fault = quantize_box(box_of(matrix, band), {&format, slot, 0, format.segments[0]}, unit);
@@ -162,11 +142,10 @@ Result<Scheme> parse_matrix_scheme(std::string_view name) {
 MatrixShape shape_of(const Scheme& scheme, DType dtype, int64_t rows, int64_t cols) {
   const Matrix matrix{scheme, dtype, rows, cols};
   const KernelFormat format = band_format(matrix, {nullptr, 0, rows});
-  const DType codes = scheme.element == Element::kInt4 ? DType::kI8 : format.data.dtype;
   const auto shape = [](const Part& part) {
     return part.bytes > 0 ? PartShape{part.dtype, part.rows, part.cols} : PartShape{};
   };
-  return {{codes, rows, cols}, shape(format.scale), shape(format.zero_point)};
+  return {{format.data.dtype, rows, cols}, shape(format.scale), shape(format.zero_point)};
 }
 
 bool rows_stand_alone(const Scheme& scheme, const Rows& rows, int64_t all_rows) {

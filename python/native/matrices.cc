@@ -55,21 +55,6 @@ nb::tuple quantize(nb::handle tensor, const std::string& scheme_name) {
   return nb::make_tuple(std::move(codes), std::move(scales), std::move(zero_points));
 }
 
-void pack_codes(const KernelFormat& format, const TensorView& codes, std::byte* slot) {
-  const Part& part = format.data;
-  if (format.scheme.element != Element::kInt4) {
-    std::memcpy(slot + part.offset, codes.data, codes.bytes);
-    return;
-  }
-  for (int64_t row = 0; row < part.rows; ++row) {
-    for (int64_t col = 0; col < format.cols; ++col) {
-      const int code = static_cast<int8_t>(codes.data[row * format.cols + col]) + 8;
-      slot[part.offset + static_cast<uint64_t>(row * part.row_bytes + col / 2)] |=
-          static_cast<std::byte>(col % 2 ? code << 4 : code);
-    }
-  }
-}
-
 void expect(const char* what, const TensorView& view, DType dtype, const PartShape& shape) {
   if (view.dtype == dtype && view.bytes == shape.bytes()) return;
   refuse(ErrorCode::kWrongShape,
@@ -111,9 +96,10 @@ Array dequantize(nb::handle codes, nb::handle scales, nb::handle zero_points,
   if (zero) expect("zero_points", zero->view, shape.zero_points.dtype, shape.zero_points);
 
   nb::gil_scoped_release released;
-  const KernelFormat format = make_kernel_format(scheme, dtype, {1, cols, 0, cols, {Segment{0, rows, 0, 0}}});
+  const KernelFormat format =
+      make_unpacked_format(scheme, dtype, {1, cols, 0, cols, {Segment{0, rows, 0, 0}}});
   std::vector<std::byte> slot(format.bytes);
-  pack_codes(format, code.view, slot.data());
+  std::memcpy(slot.data() + format.data.offset, code.view.data, code.view.bytes);
   std::memcpy(slot.data() + format.scale.offset, scale.view.data, scale.view.bytes);
   if (zero) std::memcpy(slot.data() + format.zero_point.offset, zero->view.data, zero->view.bytes);
   OwnedArray out = allocate_array(DType::kF32, {rows, cols});

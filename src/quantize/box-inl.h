@@ -20,7 +20,7 @@ namespace HWY_NAMESPACE {
 
 // Whether a group begins in the middle of a byte of codes.
 inline bool splits_bytes(const SourceBox& box, const KernelFormat& format) {
-  return format.scheme.element == Element::kInt4 &&
+  return code_bits(format) == 4 &&
          (format.scheme.size % 2 != 0 || format.source_col % 2 != 0 || box.col % 2 != 0);
 }
 

@@ -58,7 +58,7 @@ class GroupWalk {
         if (Fault fault = whole ? groups(row, 1, col, whole) : ragged_groups(row, col, end)) return fault;
         col = end;
       }
-      if (format_.scheme.element == Element::kInt4 && units_.keeps(row)) clear_padding(row);
+      if (code_bits(format_) == 4 && units_.keeps(row)) clear_padding(row);
     }
     return std::nullopt;
   }

@@ -36,7 +36,7 @@ class BoxUnits {
         tensor(tensor),
         rule(rule_for(format.scheme, box.dtype)),
         symmetric(rule.form != ScaleForm::kRange && rule.form != ScaleForm::kRangeWithZero),
-        encoders(find_encoders<S>(format.scheme.element, rule.encoding, rule.integer_zero)),
+        encoders(find_encoders<S>(format.scheme.element, code_bits(format), rule)),
         kept_begin(std::max(box.col, format.source_col)),
         kept_end(std::max(kept_begin, std::min(box.col + box.cols, format.source_col + format.cols))),
         maker_(rule) {}
@@ -136,7 +136,7 @@ class BoxUnits {
     const int64_t first = std::max(begin, kept_begin), last = std::min(end, kept_end);
     if (first >= last) return;
     const int64_t local = first - format.source_col, unit = (first - begin) / size;
-    const int64_t byte = format.scheme.element == Element::kInt4 ? local / 2 : local;
+    const int64_t byte = local * code_bits(format) / 8;
     const Strip strip{at(row, first),
                       box.stride,
                       reinterpret_cast<uint8_t*>(data_row(row) + byte),

@@ -75,6 +75,22 @@ struct Int4Codes : IntegerCodes {
   }
 };
 
+// The same codes one a byte, from -8 to 7.
+template <uint32_t kShift>
+struct Int4ByteCodes : IntegerCodes {
+  static constexpr int kBits = 8;
+  explicit HWY_INLINE Int4ByteCodes(const Factors& factors) : IntegerCodes(factors) {}
+
+  HWY_INLINE WordVector operator()(FloatVector x) const {
+    return hn::Sub(IntegerCodes::operator()(x), hn::Set(WordTag(), 8 - kShift));
+  }
+
+  HWY_INLINE hn::Vec<ByteTag> four(FloatVector a, FloatVector b, FloatVector c, FloatVector d) const {
+    const auto clamped = hn::Min(hn::Max(nearest_bytes(a, b, c, d), lowest_byte), highest_byte);
+    return hn::BitCast(ByteTag(), hn::Sub(clamped, hn::Set(SignedByteTag(), int8_t{8 - kShift})));
+  }
+};
+
 // The bytes of kLanes codes: kLanes of them, or half as many with two codes each, the even one in the low
 // nibble.
 template <class Codes>

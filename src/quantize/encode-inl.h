@@ -120,6 +120,13 @@ class Encoder {
     store_bytes(hn::Combine(kEight, two(c, d, from + 4 * kLanes), two(a, b, from)), kEight, to, stream);
   }
 
+  // The same of two units, for codes that have a byte each.
+  static HWY_INLINE void run_two(const Encoder& a, const Encoder& b, const Bits* from, uint8_t* to,
+                                 bool stream, int64_t ahead) {
+    prefetch(from, ahead);
+    store_bytes(two(a, b, from), kFour, to, stream);
+  }
+
   static HWY_INLINE void prefetch(const Bits* at, int64_t ahead) {
     const auto* line = reinterpret_cast<const char*>(reinterpret_cast<uintptr_t>(at) + ahead);
     for (size_t byte = 0; byte < 4 * kLanes * sizeof(Bits); byte += 64) {

@@ -156,6 +156,10 @@ void encode_groups(const void* from, int64_t groups, int64_t size, const UnitBat
       GroupEncoder::run_four(encoder_of(i), encoder_of(i + 1), encoder_of(i + 2), encoder_of(i + 3), elements,
                              to, stream, ahead);
     }
+  } else {
+    for (; size == 2 * kLanes && i + 2 <= groups; i += 2, elements += 2 * size, to += 2 * bytes) {
+      GroupEncoder::run_two(encoder_of(i), encoder_of(i + 1), elements, to, stream, ahead);
+    }
   }
   for (; i < groups; ++i, elements += size, to += bytes) encoder_of(i).run(elements, size, to, ahead);
 }
@@ -166,8 +170,26 @@ constexpr Encoders encoders_of() {
           encode_groups<S, Codes, kEncoding, kZeroPoint>};
 }
 
+template <class S, template <uint32_t> class Codes>
+Encoders find_int4_encoders(Encoding encoding, bool zero_point) {
+  switch (encoding) {
+    case Encoding::kMultiplyRounded:
+      return encoders_of<S, Codes<8>, Encoding::kMultiplyRounded>();
+    case Encoding::kDivideRounded:
+      return zero_point ? encoders_of<S, Codes<8>, Encoding::kDivideRounded, true>()
+                        : encoders_of<S, Codes<8>, Encoding::kDivideRounded>();
+    case Encoding::kOffsetDivide:
+      return encoders_of<S, Codes<0>, Encoding::kOffsetDivide>();
+    case Encoding::kOffsetDivideRounded:
+      return encoders_of<S, Codes<0>, Encoding::kOffsetDivideRounded>();
+    default:
+      return {};
+  }
+}
+
 template <class S>
-Encoders find_encoders(Element element, Encoding encoding, bool zero_point) {
+Encoders find_encoders(Element element, int64_t bits, const ProfileRule& rule) {
+  const Encoding encoding = rule.encoding;
   if (element == Element::kE4M3) {
     if (encoding == Encoding::kDivide) return encoders_of<S, E4M3Codes, Encoding::kDivide>();
     if (encoding == Encoding::kMultiply) return encoders_of<S, E4M3Codes, Encoding::kMultiply>();
@@ -179,15 +201,8 @@ Encoders find_encoders(Element element, Encoding encoding, bool zero_point) {
       return encoders_of<S, Int8Codes, Encoding::kMultiplyRounded>();
     if (encoding == Encoding::kDivideRounded) return encoders_of<S, Int8Codes, Encoding::kDivideRounded>();
   } else if (element == Element::kInt4) {
-    if (encoding == Encoding::kMultiplyRounded)
-      return encoders_of<S, Int4Codes<8>, Encoding::kMultiplyRounded>();
-    if (encoding == Encoding::kDivideRounded) {
-      return zero_point ? encoders_of<S, Int4Codes<8>, Encoding::kDivideRounded, true>()
-                        : encoders_of<S, Int4Codes<8>, Encoding::kDivideRounded>();
-    }
-    if (encoding == Encoding::kOffsetDivide) return encoders_of<S, Int4Codes<0>, Encoding::kOffsetDivide>();
-    if (encoding == Encoding::kOffsetDivideRounded)
-      return encoders_of<S, Int4Codes<0>, Encoding::kOffsetDivideRounded>();
+    return bits == 4 ? find_int4_encoders<S, Int4Codes>(encoding, rule.integer_zero)
+                     : find_int4_encoders<S, Int4ByteCodes>(encoding, rule.integer_zero);
   }
   return {};
 }

@@ -27,9 +27,9 @@ DType code_dtype(const Scheme& scheme, DType source) {
   return source;
 }
 
-int64_t code_row_bytes(const Scheme& scheme, DType source, int64_t cols) {
-  if (scheme.element == Element::kInt4) return ceil_div(cols, 8) * 4;
-  return cols * bits_of(code_dtype(scheme, source)) / 8;
+int64_t code_row_bytes(const Scheme& scheme, DType codes, int64_t cols) {
+  if (scheme.element == Element::kInt4 && codes == DType::kU8) return ceil_div(cols, 8) * 4;
+  return cols * bits_of(codes) / 8;
 }
 
 // Rows of the scale matrix that a segment fills.
@@ -55,7 +55,8 @@ Part place(DType dtype, int64_t matrices, int64_t rows, int64_t cols, int64_t ro
   return part;
 }
 
-KernelFormat make_format(const Scheme& scheme, DType source, bool scale_per_segment, CutShape cut) {
+KernelFormat make_format(const Scheme& scheme, DType source, DType codes, bool scale_per_segment,
+                         CutShape cut) {
   KernelFormat format;
   format.scheme = scheme;
   format.source_dtype = source;
@@ -66,8 +67,8 @@ KernelFormat make_format(const Scheme& scheme, DType source, bool scale_per_segm
   format.scale_per_segment = scale_per_segment;
   format.segments = std::move(cut.segments);
   for (const Segment& segment : format.segments) format.rows += segment.rows;
-  format.data = place(code_dtype(scheme, source), format.matrices, format.rows, format.cols,
-                      code_row_bytes(scheme, source, format.cols), format.bytes);
+  format.data = place(codes, format.matrices, format.rows, format.cols,
+                      code_row_bytes(scheme, codes, format.cols), format.bytes);
   return format;
 }
 
@@ -87,10 +88,8 @@ void place_scales(KernelFormat& format, DType scale_dtype, std::optional<DType> 
   }
 }
 
-}  // namespace
-
-KernelFormat make_kernel_format(const Scheme& scheme, DType source_dtype, CutShape cut) {
-  KernelFormat format = make_format(scheme, source_dtype, false, std::move(cut));
+KernelFormat make_with_codes(const Scheme& scheme, DType source_dtype, DType codes, CutShape cut) {
+  KernelFormat format = make_format(scheme, source_dtype, codes, false, std::move(cut));
   if (!scheme.quantizes()) return format;
   const ProfileRule rule = rule_for(scheme, source_dtype);
   std::optional<DType> zero_dtype;
@@ -100,9 +99,21 @@ KernelFormat make_kernel_format(const Scheme& scheme, DType source_dtype, CutSha
   return format;
 }
 
+}  // namespace
+
+KernelFormat make_kernel_format(const Scheme& scheme, DType source_dtype, CutShape cut) {
+  return make_with_codes(scheme, source_dtype, code_dtype(scheme, source_dtype), std::move(cut));
+}
+
+KernelFormat make_unpacked_format(const Scheme& scheme, DType source_dtype, CutShape cut) {
+  const DType codes = scheme.element == Element::kInt4 ? DType::kI8 : code_dtype(scheme, source_dtype);
+  return make_with_codes(scheme, source_dtype, codes, std::move(cut));
+}
+
 KernelFormat make_stored_format(const Scheme& scheme, DType scale_dtype, std::optional<DType> zero_dtype,
                                 bool scale_per_segment, CutShape cut) {
-  KernelFormat format = make_format(scheme, scale_dtype, scale_per_segment, std::move(cut));
+  KernelFormat format =
+      make_format(scheme, scale_dtype, code_dtype(scheme, scale_dtype), scale_per_segment, std::move(cut));
   place_scales(format, scale_dtype, zero_dtype);
   return format;
 }

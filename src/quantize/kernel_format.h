@@ -46,7 +46,8 @@ struct KernelFormat {
   bool scale_per_segment = false;  // offline per-tensor checkpoints: one scale a source, not one a matrix
   std::vector<Segment> segments;
   Part data;        // codes: I8, F8_E4M3, or U8 holding two int4 codes (code + 8; the even element is the low
-                    // nibble; rows padded with zero bits to 4 bytes), or the source's dtype
+                    // nibble; rows padded with zero bits to 4 bytes), or the source's dtype. Int4 codes in an
+                    // I8 are one a byte, from -8 to 7: never in a slot, but as torchao's modules hold them
   Part scale;       // F32 or the source's dtype, as the profile stores it
   Part zero_point;  // I8 or the source's dtype; absent in symmetric profiles
   uint64_t bytes = 0;  // of the slot
@@ -62,6 +63,9 @@ struct CutShape {
 };
 
 KernelFormat make_kernel_format(const Scheme& scheme, DType source_dtype, CutShape cut);
+
+// The same with a byte for each code of int4.
+KernelFormat make_unpacked_format(const Scheme& scheme, DType source_dtype, CutShape cut);
 
 // As the checkpoint stores it already quantized: the dtypes of the scale and of the zero point, where there
 // is one, come from the file.

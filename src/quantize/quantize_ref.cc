@@ -127,12 +127,14 @@ class ReferenceQuantizer {
         case Element::kE4M3:
           data[local] = static_cast<std::byte>(encode_e4m3(rule_, box_.dtype, scale, x));
           break;
-        case Element::kInt8:
-          data[local] = static_cast<std::byte>(encode_integer(rule_, box_.dtype, scale, x));
-          break;
-        default:
-          store_nibble(data, local, encode_integer(rule_, box_.dtype, scale, x) + 8);
-          break;
+        default: {
+          const int code = encode_integer(rule_, box_.dtype, scale, x);
+          if (code_bits(format_) == 4) {
+            store_nibble(data, local, code + 8);
+          } else {
+            data[local] = static_cast<std::byte>(code);
+          }
+        }
       }
     }
   }

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "quantize/random_matrix.h"
+#include "quantize/unpack_int4.h"
 
 namespace liveweight::testing {
 namespace {
@@ -29,10 +30,10 @@ Result run(decltype(&quantize_box) function, const Matrix& matrix, const KernelF
   return result;
 }
 
-void expect_equal(const Matrix& matrix, const Scheme& scheme, CutShape cut) {
-  SCOPED_TRACE(to_string(scheme) + " of " + std::string(to_string(matrix.dtype)) + " [" +
-               std::to_string(matrix.rows) + ", " + std::to_string(matrix.cols) + "]");
-  const KernelFormat format = make_kernel_format(scheme, matrix.dtype, std::move(cut));
+void expect_equal(const Matrix& matrix, const KernelFormat& format) {
+  SCOPED_TRACE(to_string(format.scheme) + " of " + std::string(to_string(matrix.dtype)) + " [" +
+               std::to_string(matrix.rows) + ", " + std::to_string(matrix.cols) + "] as " +
+               std::string(to_string(format.data.dtype)));
   const SourceBox box = box_of(matrix);
   const AmaxResult expected_maximum = absolute_maximum_reference(box), maximum = absolute_maximum(box);
   EXPECT_EQ(maximum.amax, expected_maximum.amax);
@@ -51,6 +52,11 @@ void expect_equal(const Matrix& matrix, const Scheme& scheme, CutShape cut) {
   EXPECT_TRUE(difference.first == expected.slot.end())
       << "the first byte that differs is " << difference.first - expected.slot.begin() << " of "
       << format.bytes << "; scales begin at " << format.scale.offset;
+}
+
+void expect_equal(const Matrix& matrix, const Scheme& scheme, const CutShape& cut) {
+  expect_equal(matrix, make_kernel_format(scheme, matrix.dtype, cut));
+  if (scheme.element == Element::kInt4) expect_equal(matrix, make_unpacked_format(scheme, matrix.dtype, cut));
 }
 
 class QuantizeTest : public TargetTest {};
@@ -215,6 +221,31 @@ TEST_P(QuantizeTest, UnitsWhoseElementsHaveOneSignAreTheOraclesToo) {
         store_high_precision(dtype, matrix.data.data(), i, negative ? -x : x);
       }
       expect_equal(matrix, parse_scheme(name).value());
+    }
+  }
+}
+
+TEST_P(QuantizeTest, Int4CodesOfAByteEachAreThePackedOnesSpreadOut) {
+  Random random(10);
+  for (const std::string& name : kSchemes) {
+    const Scheme scheme = parse_scheme(name).value();
+    if (scheme.element != Element::kInt4) continue;
+    for (const DType dtype : kDTypes) {
+      const Matrix matrix = draw_matrix(random, dtype, false);
+      const CutShape cut = draw_cut(random, matrix);
+      const KernelFormat packed = make_kernel_format(scheme, dtype, cut);
+      const KernelFormat unpacked = make_unpacked_format(scheme, dtype, cut);
+      const Result expected = run(quantize_box, matrix, packed, {}),
+                   got = run(quantize_box, matrix, unpacked, {});
+      ASSERT_EQ(got.fault.has_value(), expected.fault.has_value());
+      if (got.fault) continue;
+      std::vector<std::byte> codes(unpacked.data.bytes);
+      unpack_int4({expected.slot.data(), packed.rows, packed.cols, packed.data.row_bytes}, codes.data());
+      EXPECT_TRUE(std::equal(codes.begin(), codes.end(), got.slot.begin())) << name;
+      std::vector<float> row(static_cast<size_t>(packed.cols)), other(row.size());
+      dequantize_row(packed, expected.slot.data(), 0, packed.rows - 1, row.data());
+      dequantize_row(unpacked, got.slot.data(), 0, packed.rows - 1, other.data());
+      EXPECT_EQ(std::memcmp(row.data(), other.data(), row.size() * sizeof(float)), 0) << name;
     }
   }
 }

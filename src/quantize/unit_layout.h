@@ -34,7 +34,7 @@ inline bool keeps_row(const Segment& segment, int64_t source_row) {
 
 // Of one element's code, or of the element where nothing is quantized.
 inline int64_t code_bits(const KernelFormat& format) {
-  if (format.scheme.element == Element::kInt4) return 4;
+  if (format.scheme.element == Element::kInt4 && format.data.dtype == DType::kU8) return 4;
   return format.scheme.quantizes() ? 8 : bits_of(format.source_dtype);
 }
 
