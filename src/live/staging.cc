@@ -279,7 +279,7 @@ Status Staging::run_cached(std::span<const HeldMatrix> matrices) {
   });
   for (size_t m = 0; m < matrices.size(); ++m) {
     const Target& target = *matrices[m].front().target;
-    if (shares_scale(target)) maxima_.found(target, amax[m]);
+    if (status && shares_scale(target)) maxima_.found(target, amax[m]);
     held_matrices_.release(matrices[m]);
   }
   return status;
