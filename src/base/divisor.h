@@ -1,25 +1,37 @@
 // Division of many numbers by one.
 #pragma once
 
+#include <algorithm>
+#include <bit>
 #include <cstdint>
 
 namespace liveweight {
 
-// Exact for every dividend of 32 bits and every divisor from 1 to 2^32 - 1: one multiplication instead of a
-// division. With 2^64 - 1 = factor * d + r, (n + 1) * factor / 2^64 lies below (n + 1) / d, and not below
-// floor(n / d) while (n + 1) * d <= 2^64.
+// Exact for every dividend of 32 bits and every divisor from 1 to 2^32 - 1: one multiplication of 32 bits
+// instead of a division. With 2^s <= d < 2^(s+1) the quotient is n * m / 2^(32+s) for m = 2^(32+s) / d
+// rounded up, where that is by less than 2^s / d; else it is (n + 1) * m / 2^(32+s) for m rounded down.
 class Divisor {
  public:
-  explicit Divisor(uint32_t divisor) : factor_(~uint64_t{0} / divisor) {}
-  uint32_t divide(uint32_t dividend) const {
-    return static_cast<uint32_t>((Wide{factor_} * (uint64_t{dividend} + 1)) >> 64);
+  explicit Divisor(uint32_t divisor) : shift_(63 - std::countl_zero(divisor)) {
+    const uint64_t power = uint64_t{1} << shift_, above = divisor - 1 - (power - 1) % divisor;
+    if (above < power >> 32 && std::popcount(divisor) > 1) {
+      factor_ = (power - 1) / divisor + 1;
+      addend_ = 0;
+    } else {
+      addend_ = factor_ = std::min(power / divisor, ~uint64_t{0} >> 32);
+    }
   }
-  // For whoever divides many at once: the quotient is (n + 1) * factor / 2^64.
-  uint64_t factor() const { return factor_; }
+  uint32_t divide(uint32_t dividend) const {
+    return static_cast<uint32_t>((dividend * factor_ + addend_) >> shift_);
+  }
+  // For whoever divides many at once: the quotient is (n * factor + addend) / 2^shift, whose sum fits.
+  uint64_t factor() const { return factor_; }  // below 2^32
+  uint64_t addend() const { return addend_; }
+  int shift() const { return shift_; }
 
  private:
-  __extension__ using Wide = unsigned __int128;
-  uint64_t factor_;
+  int shift_;
+  uint64_t factor_, addend_;
 };
 
 }  // namespace liveweight

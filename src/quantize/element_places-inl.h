@@ -9,7 +9,7 @@
 
 #include <hwy/highway.h>
 
-#include <cstring>
+#include <algorithm>
 
 #include "quantize/element_places.h"
 
@@ -25,30 +25,47 @@ class PlaceFinder {
   static constexpr int64_t kStep = hn::MaxLanes(Tag());
 
   explicit PlaceFinder(const ElementPlaces& places)
-      : places_(places), splits_rows_(places.scale_bytes != 0), has_scales_(places.scale_row_bytes != 0) {}
+      : places_(places),
+        splits_rows_(places.scale_bytes != 0),
+        joins_rows_(places.unit_rows > 1),
+        has_scales_(places.scale_row_bytes != 0) {}
 
-  void run(const uint32_t* positions, int64_t first, ElementPlaceBatch& batch) const {
+  // Of kElementBatch positions, with bits for the first `count`.
+  void run(const uint32_t* positions, int64_t count, ElementPlaceBatch& batch) const {
+    Bits bits;
+    for (int64_t i = 0; i < kElementBatch; i += kStep) locate(positions, i, bits, batch);
+    const uint64_t used = (uint64_t{1} << count) - 1;
+    batch.keeps = bits.keeps & used;
+    batch.counts = bits.counts & used;
+  }
+
+ private:
+  // Not in the batch: there the compiler joins the two, by way of bytes in memory.
+  struct Bits {
+    uint64_t keeps = 0, counts = 0;
+  };
+
+  void locate(const uint32_t* positions, int64_t first, Bits& bits, ElementPlaceBatch& batch) const {
     const Tag d;
     const hn::RebindToSigned<Tag> i;
     const Vector position = hn::PromoteTo(d, hn::LoadU(hn::Rebind<uint32_t, Tag>(), positions + first));
     const Vector source_row = divide(places_.row_of, position);
-    const Vector col = hn::Sub(position, times(source_row, places_.cols));
+    const Vector col = hn::Sub(position, times32(source_row, set(places_.cols)));
     const auto row = hn::Sub(hn::BitCast(i, source_row), hn::Set(i, places_.first_row));
     const auto last_row = hn::Set(i, std::max<int64_t>(places_.rows, 1) - 1);
     const auto kept_row = hn::Min(hn::Max(row, hn::Zero(i)), last_row);
     const auto kept_col = hn::Min(hn::Max(hn::BitCast(i, col), hn::Set(i, int64_t{places_.first_col})),
                                   hn::Set(i, int64_t{places_.last_col}));
     const auto in_rows = hn::And(hn::Eq(row, kept_row), hn::Lt(row, hn::Set(i, places_.rows)));
-    note(hn::And(in_rows, hn::Eq(hn::BitCast(i, col), kept_col)), first, batch.keeps);
+    note(hn::And(in_rows, hn::Eq(hn::BitCast(i, col), kept_col)), first, bits.keeps);
     const auto counting_col = hn::Sub(hn::BitCast(i, col), hn::Set(i, int64_t{places_.first_counting_col}));
     note(hn::And(hn::Gt(counting_col, hn::Set(i, -1)),
                  hn::Lt(counting_col, hn::Set(i, int64_t{places_.counting_cols}))),
-         first, batch.counts);
+         first, bits.counts);
     locate_codes(hn::BitCast(d, kept_row), hn::BitCast(d, kept_col), first, batch);
     locate_scales(hn::BitCast(d, kept_row), hn::BitCast(d, kept_col), first, batch);
   }
 
- private:
   static Vector set(uint64_t x) { return hn::Set(Tag(), x); }
 
   // Products of the lower halves of lanes.
@@ -61,11 +78,9 @@ class PlaceFinder {
     const Vector high = times32(a, set(b >> 32));
     return hn::Add(times32(a, set(b)), hn::ShiftLeft<32>(high));
   }
-  // (n + 1) * factor / 2^64 in halves of 32 bits, none of which overflows.
   static Vector divide(const Divisor& divisor, Vector n) {
-    const Vector high = set(divisor.factor() >> 32), low = set(divisor.factor() & 0xffffffffu);
-    const Vector carry = hn::ShiftRight<32>(hn::Add(times32(low, n), low));
-    return hn::ShiftRight<32>(hn::Add(hn::Add(times32(high, n), high), carry));
+    return hn::ShiftRightSame(hn::Add(times32(n, set(divisor.factor())), set(divisor.addend())),
+                              divisor.shift());
   }
 
   template <class Mask>
@@ -90,7 +105,7 @@ class PlaceFinder {
     Vector scale = set(places_.scales);
     if (has_scales_) {
       const auto source_row = hn::Add(row, set(static_cast<uint64_t>(places_.first_row)));
-      const Vector unit_row = splits_rows_ ? divide(places_.unit_row_of, source_row) : source_row;
+      const Vector unit_row = joins_rows_ ? divide(places_.unit_row_of, source_row) : source_row;
       scale = hn::Add(scale, times(hn::Sub(unit_row, set(places_.first_unit_row)), places_.scale_row_bytes));
     }
     if (splits_rows_) {
@@ -101,23 +116,17 @@ class PlaceFinder {
   }
 
   const ElementPlaces& places_;
-  const bool splits_rows_, has_scales_;
+  const bool splits_rows_, joins_rows_, has_scales_;
 };
 
 void locate_elements_on(const ElementPlaces& places, const uint32_t* positions, int64_t count,
                         ElementPlaceBatch& batch) {
   const PlaceFinder finder(places);
-  batch.keeps = batch.counts = 0;
-  if (count == kElementBatch) {
-    for (int64_t i = 0; i < kElementBatch; i += PlaceFinder::kStep) finder.run(positions, i, batch);
-    return;
-  }
-  uint32_t padded[kElementBatch] = {};
-  std::memcpy(padded, positions, static_cast<size_t>(count) * sizeof(uint32_t));
-  for (int64_t i = 0; i < count; i += PlaceFinder::kStep) finder.run(padded, i, batch);
-  const uint64_t used = (uint64_t{1} << count) - 1;
-  batch.keeps &= used;
-  batch.counts &= used;
+  if (count == kElementBatch) return finder.run(positions, count, batch);
+  uint32_t padded[kElementBatch];
+  std::copy(positions, positions + count, padded);
+  std::fill(padded + count, padded + kElementBatch, positions[count - 1]);
+  finder.run(padded, count, batch);
 }
 
 }  // namespace HWY_NAMESPACE

@@ -41,8 +41,9 @@ ColumnRange columns_of_units(const KernelFormat& format) {
 
 ElementPlaces::ElementPlaces(const SlotRegion& region, int64_t source_cols)
     : cols(static_cast<uint32_t>(std::max<int64_t>(source_cols, 1))),
+      unit_rows(unit_rows_of(*region.format)),
       row_of(cols),
-      unit_row_of(unit_rows_of(*region.format)),
+      unit_row_of(unit_rows),
       unit_col_of(unit_cols_of(*region.format)) {
   const KernelFormat& format = *region.format;
   const Segment& segment = region.segment;
@@ -85,10 +86,10 @@ ElementPlace ElementPlaces::operator()(uint32_t position) const {
 void locate_elements_reference(const ElementPlaces& places, const uint32_t* positions, int64_t count,
                                ElementPlaceBatch& batch) {
   batch.keeps = batch.counts = 0;
-  for (int64_t i = 0; i < count; ++i) {
-    const ElementPlace place = places(positions[i]);
-    batch.keeps |= uint64_t{place.keeps} << i;
-    batch.counts |= uint64_t{place.counts} << i;
+  for (int64_t i = 0; i < kElementBatch; ++i) {
+    const ElementPlace place = places(positions[std::min(i, count - 1)]);
+    batch.keeps |= uint64_t{place.keeps && i < count} << i;
+    batch.counts |= uint64_t{place.counts && i < count} << i;
     batch.mask[i] = place.mask;
     batch.code[i] = place.code;
     batch.scale[i] = place.scale;

@@ -42,7 +42,7 @@ struct ElementPlaces {
 
   ElementPlace operator()(uint32_t position) const;
 
-  uint32_t cols;
+  uint32_t cols, unit_rows;
   Divisor row_of, unit_row_of, unit_col_of;  // rows and columns of a unit; 1 where it has one scale
   int64_t first_row, rows;                   // of the source
   uint32_t first_col, last_col;
@@ -54,7 +54,7 @@ struct ElementPlaces {
   uint64_t scales, scale_row_bytes, scale_bytes;  // from unit to unit
 };
 
-// places(positions[i]) for `count` positions, at most kElementBatch; bits behind them are 0.
+// places(positions[i]) for `count` positions, 1 to kElementBatch; behind them the last one's, with bits of 0.
 void locate_elements(const ElementPlaces& places, const uint32_t* positions, int64_t count,
                      ElementPlaceBatch& batch);
 void locate_elements_reference(const ElementPlaces& places, const uint32_t* positions, int64_t count,

@@ -60,7 +60,7 @@ ElementPlaces far_places(ElementPlaces places) {
   return places;
 }
 
-TEST_P(ElementPlacesOn, ABatchHasThePlaceOfEachOfItsElements) {
+TEST_P(ElementPlacesOn, ABatchHasThePlaceOfEachOfItsElementsAndBehindThemThatOfTheLast) {
   Random random(5);
   for (const std::string& scheme : kSchemes) {
     const KernelFormat format = format_of(scheme);
@@ -80,11 +80,15 @@ TEST_P(ElementPlacesOn, ABatchHasThePlaceOfEachOfItsElements) {
       locate_elements_reference(places, positions.data(), count, oracle);
       ASSERT_EQ(fast.keeps, oracle.keeps) << scheme;
       ASSERT_EQ(fast.counts, oracle.counts) << scheme;
-      for (int64_t i = 0; i < count; ++i) {
-        ASSERT_EQ(fast.code[i], oracle.code[i]) << scheme << ' ' << positions[static_cast<size_t>(i)];
-        ASSERT_EQ(fast.scale[i], oracle.scale[i]) << scheme << ' ' << positions[static_cast<size_t>(i)];
-        ASSERT_EQ(fast.mask[i], oracle.mask[i]) << scheme << ' ' << positions[static_cast<size_t>(i)];
+      for (int64_t i = 0; i < kElementBatch; ++i) {
+        const uint32_t position = positions[static_cast<size_t>(std::min(i, count - 1))];
+        ASSERT_EQ(fast.code[i], oracle.code[i]) << scheme << ' ' << position;
+        ASSERT_EQ(fast.scale[i], oracle.scale[i]) << scheme << ' ' << position;
+        ASSERT_EQ(fast.mask[i], oracle.mask[i]) << scheme << ' ' << position;
       }
+      const ElementPlace last = places(positions.back());
+      ASSERT_EQ(oracle.code[kElementBatch - 1], last.code) << scheme;
+      ASSERT_EQ(oracle.scale[kElementBatch - 1], last.scale) << scheme;
     }
   }
 }

@@ -8,7 +8,7 @@ namespace liveweight {
 namespace {
 
 // How many batches a processor's outstanding fetches are spread over.
-constexpr int64_t kUnderWay = 4;
+constexpr int64_t kUnderWay = 5;
 
 // Batches of all patches, one after the other; at the end empty ones.
 class Batches {
@@ -46,12 +46,14 @@ void patch_elements(std::span<ElementPatch> patches) {
   Questions questions;
   for (int64_t i = 0; i + 1 < kUnderWay; ++i) {
     batches.next(under_way[i]);
-    under_way[i].lines().fetch_rest();
+    under_way[i].fetch();
   }
+  under_way[0].load();
   for (int64_t turn = 0; !under_way[turn % kUnderWay].empty(); ++turn) {
     Batch& ahead = under_way[(turn + kUnderWay - 1) % kUnderWay];
     batches.next(ahead);
-    under_way[turn % kUnderWay].run(ahead.lines(), questions);
+    under_way[(turn + 1) % kUnderWay].load();
+    under_way[turn % kUnderWay].run(ahead, questions);
   }
   questions.answer_all();
 }

@@ -2,89 +2,81 @@
 
 #include <cmath>
 #include <cstring>
+#include <type_traits>
 
 namespace liveweight {
+namespace {
+
+template <DType kDtype>
+float load_scale(const std::byte* from) {
+  std::conditional_t<kDtype == DType::kF32, float, uint16_t> bits;
+  std::memcpy(&bits, from, sizeof bits);
+  if constexpr (kDtype == DType::kF32) return bits;
+  return kDtype == DType::kBF16 ? bf16_to_float(bits) : fp16_to_float(bits);
+}
+
+}  // namespace
 
 void Batch::locate(const Patching& of, size_t first, size_t count) {
   patch_ = &of;
   first_ = first;
   count_ = static_cast<int64_t>(count);
-  if (!empty()) locate_elements(of.places, of.changes.positions.data() + first, count_, places_);
+  if (empty()) return;
+  locate_elements(of.places, of.changes.positions.data() + first, count_, places_);
+  for (uint64_t left = ~places_.keeps & kAll; left; left &= left - 1) {
+    places_.code[__builtin_ctzll(left)] = reinterpret_cast<uint64_t>(nowhere_);
+  }
 }
 
-// Copies of a size that the compiler knows are one instruction.
-void Batch::run(Lines ahead, Questions& questions) {
-  if (!patch_->quantizes) {
-    ahead = patch_->source_bytes == 2 ? copy<2>(ahead) : copy<4>(ahead);
-    return ahead.fetch_rest();
+void Batch::fetch() const {
+  for (int64_t i = 0; i < kElementBatch; ++i) fetch(i);
+}
+
+void Batch::load() {
+  if (empty() || !patch_->quantizes) return;
+  const size_t each = patch_->source_bytes;
+  const std::byte* const values = patch_->changes.values + first_ * each;
+  // Copies of a size that the compiler knows are a few instructions.
+  if (each == 2 && count_ == kElementBatch) {
+    std::memcpy(elements_.elements, values, kElementBatch * 2);
+  } else {
+    std::memcpy(elements_.elements, values, static_cast<size_t>(count_) * each);
   }
-  ahead = patch_->bits == 8 ? load<8>(ahead) : load<4>(ahead);
-  load_scales();
+  for (int64_t i = 0; i < kElementBatch; ++i) {
+    elements_.old_code[i] = std::to_integer<uint8_t>(*code_at(i));
+  }
+  if (patch_->scale_dtype == DType::kF32) return load_scales<DType::kF32>();
+  return patch_->scale_dtype == DType::kBF16 ? load_scales<DType::kBF16>() : load_scales<DType::kF16>();
+}
+
+template <DType kDtype>
+void Batch::load_scales() {
+  for (int64_t i = 0; i < kElementBatch; ++i) elements_.scale[i] = load_scale<kDtype>(scale_at(i));
+}
+
+void Batch::run(const Batch& ahead, Questions& questions) {
+  if (!patch_->quantizes) return patch_->source_bytes == 2 ? copy<2>(ahead) : copy<4>(ahead);
+  if (patch_->bits == 4) {
+    for (int64_t i = 0; i < kElementBatch; ++i) {
+      const uint8_t code = elements_.old_code[i] & places_.mask[i];
+      elements_.old_code[i] = static_cast<uint8_t>(code | code >> 4);
+    }
+  }
   if (patch_->rule.from_scale) {
     encode_elements(patch_->rule, elements_, count_);
   } else {
     elements_.unclear = ~uint64_t{0};
   }
   find_doubtful(questions);
-  ahead = patch_->bits == 8 ? store<8>(ahead) : store<4>(ahead);
-  ahead.fetch_rest();
+  patch_->bits == 8 ? store<8>(ahead) : store<4>(ahead);
 }
 
 template <size_t kBytes>
-Lines Batch::copy(Lines ahead) const {
+void Batch::copy(const Batch& ahead) const {
   const std::byte* const values = patch_->changes.values + first_ * kBytes;
-  std::byte* const slot = patch_->slot;
-  const uint64_t keeps = places_.keeps;
-  const int64_t count = count_;
-  for (int64_t i = 0; i < count; ++i) {
-    ahead.fetch_next();
-    if (keeps >> i & 1) std::memcpy(slot + places_.code[i], values + static_cast<size_t>(i) * kBytes, kBytes);
-  }
-  return ahead;
-}
-
-template <int64_t kBits>
-Lines Batch::load(Lines ahead) {
-  const size_t each = patch_->source_bytes;
-  const std::byte* const values = patch_->changes.values + first_ * each;
-  if (each == 2 && count_ == kElementBatch) {
-    std::memcpy(elements_.elements, values, kElementBatch * 2);
-  } else {
-    std::memcpy(elements_.elements, values, static_cast<size_t>(count_) * each);
-  }
-  const std::byte* const slot = patch_->slot;
-  const uint64_t keeps = places_.keeps;
-  const int64_t count = count_;
-  for (int64_t i = 0; i < count; ++i) {
-    if (i % 2 == 0) ahead.fetch_next();
-    // Those of rows that are not kept may be written by others now.
-    if (!(keeps >> i & 1)) continue;
-    auto code = std::to_integer<uint8_t>(slot[places_.code[i]]);
-    if (kBits == 4) {
-      code &= places_.mask[i];
-      code |= code >> 4;
-    }
-    elements_.old_code[i] = code;
-  }
-  return ahead;
-}
-
-void Batch::load_scales() {
-  const std::byte* const slot = patch_->slot;
-  const int64_t count = count_;
-  if (patch_->scale_dtype == DType::kF32) {
-    for (int64_t i = 0; i < count; ++i) {
-      std::memcpy(&elements_.scale[i], slot + places_.scale[i], sizeof(float));
-    }
-    return;
-  }
-  uint16_t halves[kElementBatch];
-  for (int64_t i = 0; i < count; ++i) {
-    std::memcpy(&halves[i], slot + places_.scale[i], sizeof halves[i]);
-  }
-  for (int64_t i = 0; i < count; ++i) {
-    elements_.scale[i] =
-        patch_->scale_dtype == DType::kBF16 ? bf16_to_float(halves[i]) : fp16_to_float(halves[i]);
+  for (int64_t i = 0; i < kElementBatch; ++i) {
+    ahead.fetch(i);
+    if (i < count_) std::memcpy(code_at(i), values + static_cast<size_t>(i) * kBytes, kBytes);
   }
 }
 
@@ -115,26 +107,19 @@ void Batch::find_doubtful(Questions& questions) const {
 }
 
 template <int64_t kBits>
-Lines Batch::store(Lines ahead) {
+void Batch::store(const Batch& ahead) {
   if (kBits == 4) {
-    for (uint8_t& code : elements_.code) code = static_cast<uint8_t>((code & 0x0f) * 0x11);
-  }
-  std::byte* const slot = patch_->slot;
-  const uint64_t keeps = places_.keeps;
-  const int64_t count = count_;
-  for (int64_t i = 0; i < count; ++i) {
-    if (i % 2 == 0) ahead.fetch_next();
-    if (!(keeps >> i & 1)) continue;
-    std::byte& there = slot[places_.code[i]];
-    const std::byte code{elements_.code[i]};
-    if constexpr (kBits == 8) {
-      there = code;
-    } else {
-      const std::byte mask{places_.mask[i]};
-      there = (there & ~mask) | (code & mask);
+    for (int64_t i = 0; i < kElementBatch; ++i) {
+      elements_.code[i] = static_cast<uint8_t>((elements_.code[i] & 0x0f) * 0x11) & places_.mask[i];
+      places_.mask[i] = static_cast<uint8_t>(~places_.mask[i]);
     }
   }
-  return ahead;
+  for (int64_t i = 0; i < kElementBatch; ++i) {
+    ahead.fetch(i);
+    std::byte& there = *code_at(i);
+    const std::byte code{elements_.code[i]};
+    there = kBits == 8 ? code : (there & std::byte{places_.mask[i]}) | code;
+  }
 }
 
 }  // namespace liveweight

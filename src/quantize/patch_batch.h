@@ -17,9 +17,8 @@ namespace liveweight {
 // One patch, with what all of its batches need.
 struct Patching {
   explicit Patching(ElementPatch& patch)
-      : places(patch.region, patch.changes.cols),
+      : places(addresses_of(patch)),
         changes(patch.changes),
-        slot(patch.region.slot),
         source(patch.source),
         scale_dtype(patch.region.format->scale.dtype),
         source_bytes(static_cast<size_t>(bits_of(patch.source)) / 8),
@@ -29,9 +28,16 @@ struct Patching {
     if (quantizes) rule = ElementRule(patch.region.format->scheme, patch.source);
   }
 
+  // In memory, not in the slot.
+  static ElementPlaces addresses_of(const ElementPatch& patch) {
+    ElementPlaces places(patch.region, patch.changes.cols);
+    places.codes += reinterpret_cast<uint64_t>(patch.region.slot);
+    places.scales += reinterpret_cast<uint64_t>(patch.region.slot);
+    return places;
+  }
+
   const ElementPlaces places;
   const ElementChanges changes;
-  std::byte* const slot;
   const DType source, scale_dtype;
   const size_t source_bytes;
   const int64_t bits;  // of a code
@@ -76,57 +82,43 @@ class Questions {
   Question questions_[kMost];
 };
 
-// The lines that a batch needs. They are fetched one by one, while another batch is worked on: asked for at
-// once they would wait for one another.
-class Lines {
- public:
-  Lines(const std::byte* slot, const ElementPlaceBatch& places, int64_t count)
-      : slot_(slot), code_(places.code), scale_(places.scale), left_(count) {}
-
-  void fetch_next() {
-    if (left_ == 0) return;
-    __builtin_prefetch(slot_ + *code_++, 1);
-    __builtin_prefetch(slot_ + *scale_++);
-    --left_;
-  }
-  void fetch_rest() {
-    while (left_ > 0) fetch_next();
-  }
-
- private:
-  const std::byte* slot_;
-  const uint64_t* code_;
-  const uint64_t* scale_;
-  int64_t left_;
-};
-
-// Changes of one patch that follow one another.
+// Changes of one patch that follow one another. All loops go over kElementBatch elements: behind those that
+// are here the last one's places follow, and codes of what is not kept are sent nowhere.
 class Batch {
  public:
   // Its lines are not in the cache yet.
   void locate(const Patching& of, size_t first, size_t count);
   bool empty() const { return count_ == 0; }
-  Lines lines() const { return {patch_->slot, places_, count_}; }
-  // Fetches lines of another meanwhile.
-  void run(Lines ahead, Questions& questions);
+  void fetch() const;
+  // Reads codes and scales that are there, a while before `run`: vectors of what was stored one by one just
+  // before would wait for the cache to have it.
+  void load();
+  // Fetches the lines of `ahead` one by one meanwhile: asked for at once they would wait for one another.
+  void run(const Batch& ahead, Questions& questions);
 
  private:
-  // The loops take what they fetch by value, and what they go by into locals: a store of a byte might change
-  // anything else.
-  template <size_t kBytes>
-  Lines copy(Lines ahead) const;
-  template <int64_t kBits>
-  Lines load(Lines ahead);
+  static constexpr uint64_t kAll = (uint64_t{1} << kElementBatch) - 1;
+
+  std::byte* code_at(int64_t i) const { return reinterpret_cast<std::byte*>(places_.code[i]); }
+  const std::byte* scale_at(int64_t i) const { return reinterpret_cast<const std::byte*>(places_.scale[i]); }
+  void fetch(int64_t i) const {
+    __builtin_prefetch(code_at(i), 1);
+    __builtin_prefetch(scale_at(i));
+  }
+  template <DType kDtype>
   void load_scales();
+  template <size_t kBytes>
+  void copy(const Batch& ahead) const;
   void find_doubtful(Questions& questions) const;
   template <int64_t kBits>
-  Lines store(Lines ahead);
+  void store(const Batch& ahead);
 
   const Patching* patch_ = nullptr;
   size_t first_ = 0;  // among the patch's changes
   int64_t count_ = 0;
-  ElementPlaceBatch places_;
+  ElementPlaceBatch places_{};
   ElementBatch elements_;
+  std::byte nowhere_[sizeof(float)] = {};
 };
 
 }  // namespace liveweight
