@@ -68,6 +68,7 @@ Result<std::shared_ptr<Update::Implementation>> open_update(LiveModel::Implement
   if (model.update_open) return fail(ErrorCode::kBusy, "another update is open: commit or abort it first");
   const Snapshot::State* current = model.versions.current();
   LW_TRY(check_base(model, options, current));
+  model.free_forgotten();
   auto update = std::make_shared<Update::Implementation>(model, std::move(options));
   LW_ASSIGN(update->coverage,
             Coverage::create(model.tables(), update->options.scope, update->options.deltas));

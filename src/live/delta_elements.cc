@@ -11,8 +11,9 @@ namespace liveweight {
 
 std::vector<DeltaStaging::Job> DeltaStaging::queue_jobs() {
   std::vector<Job> jobs;
-  jobs.reserve(changes_.size());
-  for (const auto& [index, changes] : changes_) {
+  jobs.reserve(queued_.size());
+  for (const auto& [index, changes] : queued_) {
+    if (changes.positions.empty()) continue;
     const Source& source = plan_.sources[index];
     Job job{index, 0, &changes, {}};
     for (; job.target < static_cast<int32_t>(source.targets.size()); ++job.target) {
@@ -50,6 +51,8 @@ std::vector<size_t> DeltaStaging::ends_of_shares(const std::vector<Job>& jobs) {
 Status DeltaStaging::patch(std::span<const Job> jobs) {
   std::vector<ElementPatch> patches;
   std::vector<size_t> ends;  // among them, of each job's
+  patches.reserve(jobs.size());
+  ends.reserve(jobs.size());
   for (const Job& job : jobs) {
     LW_TRY(reach(Step::kQuantize));
     add_patches(job, patches);

@@ -21,16 +21,21 @@ void DeltaStaging::add(int32_t source, SourceChanges changes) {
   std::lock_guard lock(mutex_);
   counts_.changed_elements += changes.positions.size();
   ++added_;
-  changes_.emplace(source, std::move(changes));
+  queue(source, std::move(changes));
+}
+
+void DeltaStaging::queue(int32_t source, SourceChanges changes) {
+  place_[source] = static_cast<uint32_t>(queued_.size());
+  queued_.push_back({source, std::move(changes)});
 }
 
 Status DeltaStaging::settle_aliases() {
-  for (const auto& [index, changes] : changes_) {
-    const int32_t primary = plan_.sources[index].alias_of;
-    if (primary < 0) continue;
-    const auto [known, added] = changes_.emplace(primary, changes);
-    if (added || equal(known->second, changes)) continue;
-    const std::string &name = plan_.sources[index].name, &tied = plan_.sources[primary].name;
+  for (const int32_t alias : plan_.aliases) {
+    if (!has(alias)) continue;
+    const int32_t primary = plan_.sources[alias].alias_of;
+    if (!has(primary)) queue(primary, SourceChanges(changes_of(alias)));
+    if (equal(changes_of(primary), changes_of(alias))) continue;
+    const std::string &name = plan_.sources[alias].name, &tied = plan_.sources[primary].name;
     return fail(ErrorCode::kDuplicateTensor,
                 fmt::format("tensor {}: it is tied to {}, but their changes differ", name, tied),
                 {name, tied});
@@ -54,15 +59,17 @@ Status DeltaStaging::run(const Mirror* mirror, bool has_old, const std::string& 
 
 std::vector<TensorDelta> DeltaStaging::take() {
   std::vector<TensorDelta> all;
-  all.reserve(changes_.size());
-  for (size_t i = 0; i < plan_.sources.size(); ++i) {
-    const Source& source = plan_.sources[i];
-    if (source.alias_of < 0 || has(static_cast<int32_t>(i))) continue;
-    const auto primary = changes_.find(source.alias_of);
-    if (primary != changes_.end()) all.push_back(primary->second.delta_of(source));
+  all.reserve(queued_.size() + plan_.aliases.size());
+  for (const int32_t alias : plan_.aliases) {
+    const Source& source = plan_.sources[alias];
+    if (has(alias) || !has(source.alias_of)) continue;
+    all.push_back(SourceChanges(changes_of(source.alias_of)).delta_of(source));
   }
-  for (const auto& [index, changes] : changes_) all.push_back(changes.delta_of(plan_.sources[index]));
-  changes_.clear();
+  for (CheckedDelta& delta : queued_) {
+    all.push_back(std::move(delta.changes).delta_of(plan_.sources[delta.source]));
+  }
+  queued_.clear();
+  std::fill(place_.begin(), place_.end(), kNone);
   return all;
 }
 

@@ -30,11 +30,14 @@ class DeltaStaging {
   using LagOf = std::function<SlotLag&(int32_t parameter)>;
 
   DeltaStaging(const Plan::Implementation& plan, SlotOf slot_of, LagOf lag_of)
-      : plan_(plan), slot_of_(std::move(slot_of)), lag_of_(std::move(lag_of)) {}
+      : plan_(plan),
+        slot_of_(std::move(slot_of)),
+        lag_of_(std::move(lag_of)),
+        place_(plan.sources.size(), kNone) {}
 
   // Queues changes that were checked. Thread-safe.
   void add(int32_t source, SourceChanges changes);
-  bool has(int32_t source) const { return changes_.contains(source); }
+  bool has(int32_t source) const { return place_[source] != kNone; }
   int64_t tensors() const { return added_; }  // that came
 
   // A delta of an alias stands in for its tensor's; where both came they must be equal.
@@ -68,7 +71,10 @@ class DeltaStaging {
     uint64_t mirror_bytes = 0;
   };
   using Key = std::pair<int32_t, int32_t>;  // parameter and matrix
+  static constexpr uint32_t kNone = ~uint32_t{0};
 
+  void queue(int32_t source, SourceChanges changes);
+  const SourceChanges& changes_of(int32_t source) const { return queued_[place_[source]].changes; }
   std::vector<Job> queue_jobs();
   static std::vector<size_t> ends_of_shares(const std::vector<Job>& jobs);
   Status patch(std::span<const Job> jobs);
@@ -102,7 +108,8 @@ class DeltaStaging {
   SlotOf slot_of_;
   LagOf lag_of_;
   std::mutex mutex_;
-  std::map<int32_t, SourceChanges> changes_;  // by source
+  std::vector<CheckedDelta> queued_;
+  std::vector<uint32_t> place_;  // among them, by source
   const Mirror* mirror_ = nullptr;
   bool has_old_ = false;
   std::string why_;

@@ -31,10 +31,9 @@ TensorView DeltaStaging::old_of(int32_t index) const {
 DeltaStaging::Notes DeltaStaging::notes_on(int32_t source) const {
   Notes notes;
   notes.old = old_of(source);
-  const auto known = changes_.find(source);
-  if (known == changes_.end()) return notes;
-  notes.positions = known->second.positions;
-  notes.values = known->second.values;
+  if (!has(source)) return notes;
+  notes.positions = changes_of(source).positions;
+  notes.values = changes_of(source).values;
   notes.end = notes.positions.size();
   return notes;
 }
@@ -251,7 +250,7 @@ bool DeltaStaging::fills_edges(const Source& source, const Target& target) const
 }
 
 Status DeltaStaging::quantize_all_edges() {
-  for (const auto& [index, changes] : changes_) {
+  for (const auto& [index, changes] : queued_) {
     const Source& source = plan_.sources[index];
     const int64_t last = source.rows * source.cols - 1;
     if (changes.positions.empty() || changes.positions.back() != last) continue;

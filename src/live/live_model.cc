@@ -70,6 +70,7 @@ Result<std::unique_ptr<LiveModel>> LiveModel::create(std::shared_ptr<const Plan>
   state.lags.resize(state.plan->parameters().size());
   state.maxima.emplace(state.tables());
   state.undos.resize(state.plan->parameters().size());
+  state.forgotten_undos.resize(state.plan->parameters().size());
   const int slots = state.plan->mode() == CommitMode::kInPlace ? 1 : 2;
   for (int i = 0; i < slots; ++i) {
     LW_ASSIGN(state.arenas[i], Buffer::allocate(bytes));

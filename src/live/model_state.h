@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <vector>
@@ -28,8 +29,11 @@ struct LiveModel::Implementation {
   // their next slots hold or, where these were written since, the current version with what was written over
   // put back.
   bool previous_valid = false;
-  std::vector<int32_t> last_touched;           // those parameters, ascending
-  std::vector<std::optional<SlotUndo>> undos;  // by parameter
+  std::vector<int32_t> last_touched;             // those parameters, ascending
+  std::vector<std::unique_ptr<SlotUndo>> undos;  // by parameter
+  // What `forget_previous` let go, many small pieces of memory: freed behind the commit, or by the next
+  // update.
+  std::vector<std::unique_ptr<SlotUndo>> forgotten_undos;
   std::shared_ptr<Mirror> mirror;
   // The mirror's state that is the current version's checkpoint, and the one before the last commit.
   std::optional<uint64_t> mirror_sequence, previous_mirror_sequence;
@@ -50,6 +54,7 @@ struct LiveModel::Implementation {
   // Before a next slot is written: keeps what the version before has there, or gives that version up.
   void keep_previous(int32_t parameter);
   void forget_previous() noexcept;
+  void free_forgotten() noexcept;
 
   Status catch_up_all(std::chrono::milliseconds reader_timeout);
   Result<Version> roll_back();

@@ -20,13 +20,19 @@ struct GateOpener {
 void LiveModel::Implementation::keep_previous(int32_t parameter) {
   const bool differs = std::binary_search(last_touched.begin(), last_touched.end(), parameter);
   if (!previous_valid || !differs || undos[parameter]) return;
-  undos[parameter] = save_lag(tables(), parameter, lags[parameter], next_slot(parameter));
-  if (!undos[parameter]) forget_previous();
+  auto undo = save_lag(tables(), parameter, lags[parameter], next_slot(parameter));
+  if (!undo) return forget_previous();
+  undos[parameter] = std::make_unique<SlotUndo>(std::move(*undo));
 }
 
 void LiveModel::Implementation::forget_previous() noexcept {
   previous_valid = false;
-  for (std::optional<SlotUndo>& undo : undos) undo.reset();
+  free_forgotten();
+  std::swap(undos, forgotten_undos);
+}
+
+void LiveModel::Implementation::free_forgotten() noexcept {
+  for (std::unique_ptr<SlotUndo>& undo : forgotten_undos) undo.reset();
 }
 
 void LiveModel::Implementation::catch_up(int32_t parameter) {
@@ -47,6 +53,7 @@ Status LiveModel::Implementation::catch_up_all(std::chrono::milliseconds reader_
   if (!versions.wait_for_readers(versions.other(), reader_timeout)) {
     return fail(ErrorCode::kBusy, "catch_up: readers did not let go of the version before the current one");
   }
+  free_forgotten();
   for (int32_t p = 0; p < static_cast<int32_t>(lags.size()); ++p) catch_up(p);
   return mirror && !mirror->empty() ? mirror->settle() : Status{};
 }
@@ -54,7 +61,7 @@ Status LiveModel::Implementation::catch_up_all(std::chrono::milliseconds reader_
 // Where this fails half-way, the lag says what differs from the current version, and the undo what to do
 // again.
 void LiveModel::Implementation::bring_back(int32_t parameter) {
-  std::optional<SlotUndo>& undo = undos[parameter];
+  std::unique_ptr<SlotUndo>& undo = undos[parameter];
   if (!undo) return;
   catch_up(parameter);
   lags[parameter] = undo->lag;

@@ -106,7 +106,7 @@ Status Update::Implementation::stage_deltas() {
 
 // A matrix of one scale comes whole or as changes: each way needs all of it.
 Status Update::Implementation::check_whole_matrices() const {
-  if (!options.deltas) return {};
+  if (!options.deltas || deltas->tensors() == coverage->tensors()) return {};
   const Plan::Implementation& plan = model.tables();
   std::vector<bool> whole(plan.sources.size());  // under any name
   for (int32_t s = 0; s < static_cast<int32_t>(plan.sources.size()); ++s) {
