@@ -22,6 +22,8 @@ void Batch::locate(const Patching& of, size_t first, size_t count) {
   first_ = first;
   count_ = static_cast<int64_t>(count);
   if (empty()) return;
+  __builtin_prefetch(of.changes.positions.data() + first + kFarAhead);
+  __builtin_prefetch(of.changes.values + (first + kFarAhead) * of.source_bytes);
   locate_elements(of.places, of.changes.positions.data() + first, count_, places_);
   for (uint64_t left = ~places_.keeps & kAll; left; left &= left - 1) {
     places_.code[__builtin_ctzll(left)] = reinterpret_cast<uint64_t>(nowhere_);

@@ -97,6 +97,7 @@ class Batch {
   void run(const Batch& ahead, Questions& questions);
 
  private:
+  static constexpr size_t kFarAhead = 8 * kElementBatch;
   static constexpr uint64_t kAll = (uint64_t{1} << kElementBatch) - 1;
 
   std::byte* code_at(int64_t i) const { return reinterpret_cast<std::byte*>(places_.code[i]); }
