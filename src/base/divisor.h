@@ -1,7 +1,6 @@
 // Division of many numbers by one.
 #pragma once
 
-#include <algorithm>
 #include <bit>
 #include <cstdint>
 
@@ -13,13 +12,11 @@ namespace liveweight {
 class Divisor {
  public:
   explicit Divisor(uint32_t divisor) : shift_(63 - std::countl_zero(divisor)) {
-    const uint64_t power = uint64_t{1} << shift_, above = divisor - 1 - (power - 1) % divisor;
-    if (above < power >> 32 && std::popcount(divisor) > 1) {
-      factor_ = (power - 1) / divisor + 1;
-      addend_ = 0;
-    } else {
-      addend_ = factor_ = std::min(power / divisor, ~uint64_t{0} >> 32);
-    }
+    if (std::has_single_bit(divisor)) return;
+    const uint64_t power = uint64_t{1} << shift_, rounded_up = power / divisor + 1;
+    const bool up = rounded_up * divisor - power < power >> 32;
+    factor_ = up ? rounded_up : rounded_up - 1;
+    addend_ = up ? 0 : factor_;
   }
   uint32_t divide(uint32_t dividend) const {
     return static_cast<uint32_t>((dividend * factor_ + addend_) >> shift_);
@@ -31,7 +28,7 @@ class Divisor {
 
  private:
   int shift_;
-  uint64_t factor_, addend_;
+  uint64_t factor_ = ~uint64_t{0} >> 32, addend_ = factor_;  // of a power of two
 };
 
 }  // namespace liveweight

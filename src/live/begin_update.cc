@@ -72,8 +72,7 @@ Result<std::shared_ptr<Update::Implementation>> open_update(LiveModel::Implement
   auto update = std::make_shared<Update::Implementation>(model, std::move(options));
   LW_ASSIGN(update->coverage,
             Coverage::create(model.tables(), update->options.scope, update->options.deltas));
-  const Touched touched = touched_by(model.tables(), *update->coverage);
-  update->touched.resize(touched.any.size());
+  update->touched.resize(model.tables().parameters.size());
   update->base = current;
   // The slots to be written are the previous version's, and somebody may still be reading that.
   if (!model.versions.wait_for_readers(model.versions.other(), update->options.reader_timeout)) {
@@ -81,6 +80,7 @@ Result<std::shared_ptr<Update::Implementation>> open_update(LiveModel::Implement
   }
   // With deltas a parameter is touched when something of it comes.
   if (!update->options.deltas) {
+    const Touched touched = touched_by(model.tables(), *update->coverage);
     for (const int32_t p : touched.partly) model.catch_up(p);
     for (size_t p = 0; p < touched.any.size(); ++p) {
       if (!touched.any[p]) continue;
