@@ -8,7 +8,7 @@ namespace liveweight {
 namespace {
 
 // How many batches a processor's outstanding fetches are spread over.
-constexpr int64_t kUnderWay = 5;
+constexpr int64_t kUnderWay = 4;
 
 // Batches of all patches, one after the other; at the end empty ones.
 class Batches {
