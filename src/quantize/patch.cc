@@ -48,11 +48,11 @@ void patch_elements(std::span<ElementPatch> patches) {
     batches.next(under_way[i]);
     under_way[i].fetch();
   }
-  under_way[0].load();
+  under_way[0].load(under_way[1]);
   for (int64_t turn = 0; !under_way[turn % kUnderWay].empty(); ++turn) {
     Batch& ahead = under_way[(turn + kUnderWay - 1) % kUnderWay];
     batches.next(ahead);
-    under_way[(turn + 1) % kUnderWay].load();
+    under_way[(turn + 1) % kUnderWay].load(ahead);
     under_way[turn % kUnderWay].run(ahead, questions);
   }
   questions.answer_all();

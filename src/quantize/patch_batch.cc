@@ -34,8 +34,12 @@ void Batch::fetch() const {
   for (int64_t i = 0; i < kElementBatch; ++i) fetch(i);
 }
 
-void Batch::load() {
-  if (empty() || !patch_->quantizes) return;
+void Batch::load(const Batch& ahead) {
+  if (empty()) return;
+  if (!patch_->quantizes) {
+    for (int64_t i = 0; i < kElementBatch; i += 2) ahead.fetch(i);
+    return;
+  }
   const size_t each = patch_->source_bytes;
   const std::byte* const values = patch_->changes.values + first_ * each;
   // Copies of a size that the compiler knows are a few instructions.
@@ -45,6 +49,7 @@ void Batch::load() {
     std::memcpy(elements_.elements, values, static_cast<size_t>(count_) * each);
   }
   for (int64_t i = 0; i < kElementBatch; ++i) {
+    if (i % 2 == 0) ahead.fetch(i);
     elements_.old_code[i] = std::to_integer<uint8_t>(*code_at(i));
   }
   if (patch_->scale_dtype == DType::kF32) return load_scales<DType::kF32>();
@@ -77,7 +82,7 @@ template <size_t kBytes>
 void Batch::copy(const Batch& ahead) const {
   const std::byte* const values = patch_->changes.values + first_ * kBytes;
   for (int64_t i = 0; i < kElementBatch; ++i) {
-    ahead.fetch(i);
+    if (i % 2 == 1) ahead.fetch(i);
     if (i < count_) std::memcpy(code_at(i), values + static_cast<size_t>(i) * kBytes, kBytes);
   }
 }
@@ -117,7 +122,7 @@ void Batch::store(const Batch& ahead) {
     }
   }
   for (int64_t i = 0; i < kElementBatch; ++i) {
-    ahead.fetch(i);
+    if (i % 2 == 1) ahead.fetch(i);
     std::byte& there = *code_at(i);
     const std::byte code{elements_.code[i]};
     there = kBits == 8 ? code : (there & std::byte{places_.mask[i]}) | code;

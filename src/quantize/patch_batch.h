@@ -91,9 +91,10 @@ class Batch {
   bool empty() const { return count_ == 0; }
   void fetch() const;
   // Reads codes and scales that are there, a while before `run`: vectors of what was stored one by one just
-  // before would wait for the cache to have it.
-  void load();
-  // Fetches the lines of `ahead` one by one meanwhile: asked for at once they would wait for one another.
+  // before would wait for the cache to have it. Half of the lines of `ahead`, those of even elements, are
+  // fetched one by one meanwhile: asked for at once they would wait for one another.
+  void load(const Batch& ahead);
+  // Fetches the other half.
   void run(const Batch& ahead, Questions& questions);
 
  private:
