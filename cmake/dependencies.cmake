@@ -5,6 +5,9 @@ find_package(tl-expected REQUIRED)
 find_package(nlohmann_json REQUIRED)
 find_package(simdjson REQUIRED)
 find_package(hwy REQUIRED)
+# Of Arm's instruction sets the one that each processor has, NEON, without a choice at run time: SVE's vectors have no size
+# that the compiler knows, so nothing could hold them. No other architecture asks for this.
+target_compile_definitions(hwy::hwy INTERFACE TOOLCHAIN_MISS_SYS_AUXV_H)
 find_package(CLI11 REQUIRED)
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(xxhash REQUIRED IMPORTED_TARGET libxxhash)
@@ -14,5 +17,4 @@ pkg_check_modules(onig REQUIRED IMPORTED_TARGET oniguruma)
 pkg_check_modules(utf8proc REQUIRED IMPORTED_TARGET libutf8proc)
 if(LIVEWEIGHT_TESTS)
   find_package(GTest REQUIRED)
-
 endif()

@@ -14,7 +14,8 @@
 namespace liveweight {
 namespace {
 
-constexpr uint64_t kBytes = 64 << 10;
+// Sixteen pages, whatever their size.
+const uint64_t kBytes = 16 * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
 
 class MappingTest : public ::testing::Test {
  protected:
@@ -34,7 +35,7 @@ class MappingTest : public ::testing::Test {
 TEST_F(MappingTest, APageThatTheFileLostReadsAsZerosAndIsTold) {
   const Mapping mapping = map();
   EXPECT_EQ(mapping.bytes()[kBytes - 1], std::byte{'x'});
-  std::filesystem::resize_file(path_, 8 << 10);
+  std::filesystem::resize_file(path_, kBytes / 8);
   EXPECT_TRUE(mapping.check_whole()) << "nothing was read yet";
   EXPECT_EQ(mapping.bytes()[0], std::byte{'x'});
   EXPECT_EQ(mapping.bytes()[kBytes / 2], std::byte{0});

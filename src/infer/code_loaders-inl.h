@@ -85,11 +85,15 @@ struct LoadE4M3 {
 };
 
 // Two codes a byte: byte b widened to 16 bits and b << 4 under a mask are the low code and, one byte on, the
-// high one.
+// high one. A vector of one lane has no room for both.
 struct LoadI4 {
   static constexpr int64_t kBits = 4;
   static constexpr float kFactor = 1;
   static HWY_INLINE FloatVector load(const std::byte* row, int64_t col) {
+    if constexpr (kLanes == 1) {
+      const int code = std::to_integer<int>(row[col >> 1]) >> (col % 2 * 4) & 0x0f;
+      return hn::Set(FloatTag(), static_cast<float>(code - 8));
+    }
     const hn::Half<CodeTag<uint8_t>> d_pairs;
     const hn::Rebind<uint16_t, decltype(d_pairs)> d16;
     const auto pairs = hn::LoadU(d_pairs, reinterpret_cast<const uint8_t*>(row) + (col >> 1));

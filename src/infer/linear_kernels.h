@@ -2,9 +2,9 @@
 // time. Weights are decoded in registers to exactly what dequantize_row says.
 //
 // The order of every sum depends on the instruction set alone, never on what a token is batched with: lane l
-// of L (16 on AVX-512, 8 on AVX2, 4 elsewhere) adds the products of columns l, l + L, l + 2L, ... in that
-// order, each by one multiply-add, fused where the instruction set has it; then halves of the lanes are added
-// until one number is left. Both products below keep to it.
+// of L (16 on AVX-512, 8 on AVX2, 1 on x86 without SSSE3, else 4) adds the products of columns l, l + L, l +
+// 2L, ... in that order, each by one multiply-add, fused where the instruction set has it; then halves of the
+// lanes are added until one number is left. Both products below keep to it.
 #pragma once
 
 #include <cstdint>

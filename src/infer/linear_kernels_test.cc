@@ -17,6 +17,7 @@ using testing::ElementsAreArray;
 
 int64_t lanes_of(int64_t target) {
   if (target & (HWY_AVX3_DL | HWY_AVX3)) return 16;
+  if (target & HWY_SCALAR) return 1;
   return target & HWY_AVX2 ? 8 : 4;
 }
 

@@ -44,10 +44,23 @@ HWY_INLINE void store_first(FloatVector value, float* to, int64_t count) {
   for (int64_t i = 0; i < count; ++i) to[i] = buffer[i];
 }
 
-// Halves are added until one number is left: lane i and lane i + 8, then i + 4, and so on.
+// Halves are added until one number is left: lane i and lane i + 8, then i + 4, and so on. On x86 Highway
+// does it so, elsewhere in another order.
+#if HWY_TARGET <= HWY_SSSE3 || HWY_TARGET == HWY_SCALAR
 HWY_INLINE float sum_lanes(FloatVector value) {
   return hn::GetLane(hn::SumOfLanes(FloatTag(), value));
 }
+#else
+template <typename D = FloatTag>
+HWY_INLINE float sum_lanes(hn::Vec<D> value) {
+  if constexpr (hn::MaxLanes(D()) == 1) {
+    return hn::GetLane(value);
+  } else {
+    const hn::Half<D> half;
+    return sum_lanes<hn::Half<D> >(hn::Add(hn::LowerHalf(half, value), hn::UpperHalf(half, value)));
+  }
+}
+#endif
 
 }  // namespace HWY_NAMESPACE
 }  // namespace liveweight

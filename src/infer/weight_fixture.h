@@ -14,8 +14,9 @@
 
 namespace liveweight {
 
-// The instruction sets that there is code for.
-inline constexpr int64_t kTargets = HWY_AVX3_DL | HWY_AVX3 | HWY_AVX2 | HWY_SSE4 | HWY_SSSE3 | HWY_NEON;
+// The instruction sets that there is code for, the last of which any processor has.
+inline constexpr int64_t kTargets =
+    HWY_AVX3_DL | HWY_AVX3 | HWY_AVX2 | HWY_SSE4 | HWY_SSSE3 | HWY_NEON | HWY_STATIC_TARGET;
 
 struct WeightShape {
   int64_t matrices = 1;

@@ -20,6 +20,7 @@ int64_t unpack_vectors(const uint8_t* from, int64_t count, int8_t* to) {
   const hn::RepartitionToWide<hn::RebindToUnsigned<decltype(codes)>> pairs;
   const hn::Rebind<uint8_t, decltype(pairs)> bytes;
   const auto step = static_cast<int64_t>(hn::Lanes(codes));
+  if (step == 1) return 0;  // no room for both codes of a byte
   const bool stream = reinterpret_cast<uintptr_t>(to) % 64 == 0;
   int64_t i = 0;
   for (; i + step <= count; i += step) {

@@ -41,7 +41,7 @@ TEST(UnpackInt4, TheEvenColumnIsTheLowNibbleAndZeroIsTheCodeEight) {
   EXPECT_EQ(codes[2], 0);
 }
 
-LIVEWEIGHT_INSTANTIATE_TARGETS(UnpackInt4On, testing::kTargets);
+LIVEWEIGHT_INSTANTIATE_TARGETS(UnpackInt4On, testing::kTargets | HWY_TARGETS);
 
 }  // namespace
 }  // namespace liveweight
