@@ -17,7 +17,9 @@ TEST(ShardingTest, RanksShareOutAllRowsInWholeHeads) {
         at = rows->second;
         EXPECT_EQ(rows->first % 24, 0);
       }
-      if (heads % ranks == 0) EXPECT_EQ(at, heads * 24);
+      if (heads % ranks == 0) {
+        EXPECT_EQ(at, heads * 24);
+      }
     }
   }
 }
