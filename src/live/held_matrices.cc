@@ -37,14 +37,18 @@ Result<HeldMatrix> HeldMatrices::add(int32_t source, const Target& target, const
   }
   held.target = &target;
   const int64_t elements = piece.rows * piece.cols;
-  if (elements == target.awaited) return HeldMatrix{std::move(held)};
+  HeldMatrix whole;
+  if (elements == target.awaited) {
+    whole.push_back(std::move(held));
+    return whole;
+  }
   const Key key{target.parameter, target.matrix, shares_scale(target) ? -1 : source};
   std::lock_guard lock(mutex_);
   Entry& entry = entries_[key];
   entry.pieces.push_back(std::move(held));
   entry.came += elements;
   if (entry.came < target.awaited) return HeldMatrix{};
-  HeldMatrix whole = std::move(entry.pieces);
+  whole = std::move(entry.pieces);
   entries_.erase(key);
   LW_TRY(join_blocks(whole));
   return whole;

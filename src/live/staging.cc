@@ -271,7 +271,7 @@ Status Staging::run_cached(std::span<const HeldMatrix> matrices) {
   }));
   std::vector<float> amax(matrices.size(), 0.0f);
   for (const HeldJob& job : jobs) amax[job.matrix] = std::max(amax[job.matrix], job.maximum);
-  const Status status = run_small_jobs(count, at_a_time, [&](int64_t i) -> Status {
+  Status status = run_small_jobs(count, at_a_time, [&](int64_t i) -> Status {
     HeldJob& job = jobs[i];
     if (!shares_scale(*job.target) || job.unit.amax == amax[job.matrix]) return {};
     job.unit.amax = amax[job.matrix];
