@@ -62,7 +62,8 @@ bool HeldMatrices::empty() const {
 Status HeldMatrices::join_blocks(HeldMatrix& matrix) {
   if (shares_scale(*matrix[0].target) || matrix.size() == 1) return {};
   LW_ASSIGN(HeldPiece joined, join(matrix));
-  matrix.assign(1, std::move(joined));
+  matrix.clear();
+  matrix.push_back(std::move(joined));
   return {};
 }
 
