@@ -1,4 +1,4 @@
-# Toolchain of the preset arm64: Debian's cross compiler, the arm64 packages that tests/arm64.sh unpacks, and an
+# Toolchain of the preset arm64: Debian's cross compiler, the arm64 packages that tests/emulated.sh unpacks, and an
 # emulator to run what comes of them.
 set(CMAKE_SYSTEM_NAME Linux)
 set(CMAKE_SYSTEM_PROCESSOR aarch64)

@@ -33,7 +33,10 @@ Status DeltaStaging::settle_aliases() {
   for (const int32_t alias : plan_.aliases) {
     if (!has(alias)) continue;
     const int32_t primary = plan_.sources[alias].alias_of;
-    if (!has(primary)) queue(primary, SourceChanges(changes_of(alias)));
+    if (!has(primary)) {
+      queue(primary, SourceChanges(changes_of(alias)));
+      continue;
+    }
     if (equal(changes_of(primary), changes_of(alias))) continue;
     const std::string &name = plan_.sources[alias].name, &tied = plan_.sources[primary].name;
     return fail(ErrorCode::kDuplicateTensor,

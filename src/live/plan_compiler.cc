@@ -236,12 +236,14 @@ void PlanCompiler::finish() {
     plan_->live_bytes += (parameter.format->bytes + kSlotAlignment - 1) / kSlotAlignment * kSlotAlignment;
     for (const int32_t source : plan_->parameter_sources[i])
       parameter.sources.push_back(plan_->sources[source].name);
-    count_awaited(static_cast<int32_t>(i));
   }
   for (const Source& source : plan_->sources) {
     if (source.alias_of < 0) plan_->source_bytes += source.bytes;
     plan_->holds |= std::any_of(source.targets.begin(), source.targets.end(),
                                 [](const Target& target) { return target.held; });
+  }
+  for (int32_t p = 0; plan_->holds && p < static_cast<int32_t>(plan_->parameters.size()); ++p) {
+    count_awaited(p);
   }
   const uint64_t next_slots = plan_->options.mode == CommitMode::kInPlace ? 0 : plan_->live_bytes;
   plan_->extra_peak_bytes = next_slots + kBookkeepingBytes + kBookkeepingPerSource * plan_->sources.size();

@@ -18,8 +18,8 @@ namespace {
 constexpr int64_t kJobBytes =
     512 << 10;  // of source: small enough to share out evenly, large enough to cost no overhead
 
-// Matrices with one scale are read twice: so many bytes at a time that the caches still hold them the second
-// time.
+// Matrices with one scale may be read twice: so many bytes at a time that the caches still hold them the
+// second time.
 constexpr int64_t kCachedBytes = 16 << 20;
 constexpr int64_t kParts = 256;  // of so many bytes, where they have more jobs than that
 
@@ -36,7 +36,6 @@ Piece rows_of(const Source& source, const Piece& piece, int64_t row, int64_t row
 
 // The last element of a source that is held for it, as some profiles fill edge blocks with it.
 float last_element(const Source& source, const HeldPiece& whole) {
-  if (shares_scale(*whole.target)) return 0;
   return load_high_precision(source.dtype, element_at(source, whole.piece, source.rows - 1, source.cols - 1),
                              0);
 }
@@ -243,7 +242,8 @@ std::vector<Staging::HeldJob> Staging::jobs_of(std::span<const HeldMatrix> matri
     for (const HeldPiece& held : matrices[m]) {
       const Source& source = plan_.sources[held.source];
       const Target& target = *held.target;
-      const TensorUnit unit{shares_scale(target) ? maxima_.expected(target) : 0, last_element(source, held)};
+      const TensorUnit unit = shares_scale(target) ? TensorUnit{maxima_.expected(target), 0}
+                                                   : TensorUnit{0, last_element(source, held)};
       const int64_t step = rows_at_a_time(source, held.piece, target.tile_rows);
       for (int64_t row = held.piece.row; row < held.piece.row + held.piece.rows; row += step) {
         jobs.push_back({&source, &target, rows_of(source, held.piece, row, step), m, unit});

@@ -55,13 +55,6 @@ class Staging {
     int64_t row = 0, rows = 0;  // where the entry is alone
   };
 
-  std::vector<Share> shares_of(const std::vector<Queued>& queued) const;
-  // Calls body(source, target, piece) -> Status for each target of each entry, on all threads.
-  template <typename Body>
-  Status for_each_target(const std::vector<Queued>& queued, const Body& body) const;
-  Status put_target(int32_t source, int32_t target, const Piece& piece);
-  Status hold(const std::vector<Queued>& queued, std::vector<HeldMatrix>& whole);
-  Status run_held(std::span<const HeldMatrix> matrices);
   // Part of a held piece: whole units, about kJobBytes of them.
   struct HeldJob {
     const Source* source;
@@ -71,6 +64,14 @@ class Staging {
     TensorUnit unit;    // what its codes are made with
     float maximum = 0;  // of the piece
   };
+
+  std::vector<Share> shares_of(const std::vector<Queued>& queued) const;
+  // Calls body(source, target, piece) -> Status for each target of each entry, on all threads.
+  template <typename Body>
+  Status for_each_target(const std::vector<Queued>& queued, const Body& body) const;
+  Status put_target(int32_t source, int32_t target, const Piece& piece);
+  Status hold(const std::vector<Queued>& queued, std::vector<HeldMatrix>& whole);
+  Status run_held(std::span<const HeldMatrix> matrices);
   std::vector<HeldJob> jobs_of(std::span<const HeldMatrix> matrices) const;
   Status run_cached(std::span<const HeldMatrix> matrices);
   Status apply(const HeldJob& job) const;

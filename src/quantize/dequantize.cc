@@ -17,15 +17,16 @@ float load_code(const KernelFormat& format, const std::byte* row, int64_t col) {
   switch (format.scheme.element) {
     case Element::kHighPrecision:
       return load_high_precision(format.data.dtype, row, col);
-    case Element::kInt8:
-      return static_cast<float>(static_cast<int8_t>(row[col]));
     case Element::kE4M3:
       return e4m3_to_float(std::to_integer<uint8_t>(row[col]));
-    case Element::kInt4: {
-      if (format.data.dtype == DType::kI8) return static_cast<float>(static_cast<int8_t>(row[col]));
-      const int byte = std::to_integer<int>(row[col / 2]);
-      return static_cast<float>((col % 2 ? byte >> 4 : byte & 15) - 8);
-    }
+    case Element::kInt4:
+      if (code_bits(format) == 4) {
+        const int byte = std::to_integer<int>(row[col / 2]);
+        return static_cast<float>((col % 2 ? byte >> 4 : byte & 15) - 8);
+      }
+      [[fallthrough]];
+    case Element::kInt8:
+      return static_cast<float>(static_cast<int8_t>(row[col]));
   }
   return 0;
 }
