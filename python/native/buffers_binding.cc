@@ -112,6 +112,9 @@ void bind_buffers(nb::module_& module) {
       .def("put", &put, nb::arg("target"), nb::arg("row"), nb::arg("tensor"), nb::arg("borrowed"),
            "False where the rows must come as a whole.")
       .def("clear", [](Handle& h, int64_t target) { h.update.clear(target); })
+      .def(
+          "distrust", [](Handle& h, int64_t target) { h.update.distrust(target); },
+          "Somebody else wrote into the target's buffers, which are as they were now.")
       .def("is_whole", [](const Handle& h, int64_t target) { return h.update.is_whole(target); })
       .def("touched", [](const Handle& h, int64_t target) { return h.update.touched(target); })
       .def_prop_ro("staged_bytes", [](const Handle& h) { return h.update.staged_bytes(); })

@@ -18,7 +18,7 @@ bool one_scale(const Matrix& matrix) {
 
 int64_t BuffersUpdate::add_target(std::string name, const Matrix& matrix) {
   std::lock_guard lock(mutex_);
-  targets_.push_back(Target{std::move(name), matrix, {}, 0});
+  targets_.push_back(Target{std::move(name), matrix});
   return static_cast<int64_t>(targets_.size()) - 1;
 }
 
@@ -44,8 +44,19 @@ void BuffersUpdate::clear(int64_t index) {
 }
 
 void BuffersUpdate::forget(Target& target) {
-  for (auto& [row, piece] : target.pieces) piece.staged.drop(staging_);
+  for (auto& [row, piece] : target.pieces) forget(piece);
   target.pieces.clear();
+}
+
+void BuffersUpdate::forget(Piece& piece) {
+  if (piece.ahead) lookahead_.forget(*piece.ahead);
+  piece.ahead.reset();
+  piece.staged.drop(staging_);
+}
+
+void BuffersUpdate::distrust(int64_t index) {
+  std::lock_guard lock(mutex_);
+  targets_[static_cast<size_t>(index)].distrusted = true;
 }
 
 uint64_t BuffersUpdate::staged_bytes() const {
@@ -72,6 +83,7 @@ Status BuffersUpdate::add_piece(Target& target, const Rows& rows, Piece piece) {
                             rows.row, end),
                 {target.name});
   Piece& place = target.pieces[rows.row];
+  if (place.ahead) lookahead_.forget(*place.ahead);
   piece.staged = std::move(place.staged);  // its memory is used again
   place = std::move(piece);
   return {};
@@ -80,8 +92,10 @@ Status BuffersUpdate::add_piece(Target& target, const Rows& rows, Piece piece) {
 Status BuffersUpdate::stage(Target& target, int64_t row, Piece& piece) {
   LW_TRY(
       piece.staged.stage(target.name, target.matrix, {piece.data, row, piece.rows}, target.amax, staging_));
+  if (piece.ahead) lookahead_.forget(*piece.ahead);
   piece.data = nullptr;
   piece.held = {};
+  piece.ahead.reset();
   return {};
 }
 
@@ -160,6 +174,7 @@ Status BuffersUpdate::prepare(bool partial) {
 Status BuffersUpdate::write_borrowed() const {
   struct Work {
     const Target* target;
+    const StagedRows* changes;  // null: not to be trusted
     Rows rows;
     TensorUnit unit;
     int64_t first_job;
@@ -170,16 +185,20 @@ Status BuffersUpdate::write_borrowed() const {
     for (const auto& [row, piece] : target->pieces) {
       if (!piece.data) continue;
       const Rows rows{piece.data, row, piece.rows};
-      work.push_back({&*target, rows, tensor_unit(target->matrix, rows, target->amax), jobs});
+      const StagedRows* changes = target->distrusted ? nullptr : &lookahead_.changes(*piece.ahead);
+      work.push_back({&*target, changes, rows, tensor_unit(target->matrix, rows, target->amax), jobs});
       jobs += band_count(target->matrix, rows);
     }
   }
-  return run_jobs(jobs, [&](int64_t job) {
+  return run_jobs(jobs, [&](int64_t job) -> Status {
     const auto after = std::upper_bound(work.begin(), work.end(), job,
                                         [](int64_t i, const Work& w) { return i < w.first_job; });
-    const auto& [target, rows, unit, first_job] = *std::prev(after);
-    const Rows band = band_of(target->matrix, rows, job - first_job);
-    return quantize_band(target->name, target->matrix, band, unit);
+    const auto& [target, changes, rows, unit, first_job] = *std::prev(after);
+    const int64_t band = job - first_job;
+    if (!changes || !changes->keeps(band))
+      return quantize_band(target->name, target->matrix, band_of(target->matrix, rows, band), unit);
+    changes->write(band);
+    return {};
   });
 }
 

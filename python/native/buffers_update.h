@@ -3,8 +3,9 @@
 // before.
 //
 // Rows that stay where they are until commit (a mapped file, a caller's dictionary) are *borrowed*: they are
-// looked through while others come, and quantized straight into the owner's buffers at commit. Others are
-// quantized as they come, and what they change is staged.
+// looked through while others come, and what they change is kept where it is little. Where it is much they
+// are quantized straight into the owner's buffers at commit. Others are quantized as they come, and what they
+// change is staged. What is compared with the owner's buffers must find them as they were before the update.
 #pragma once
 
 #include <deque>
@@ -36,6 +37,10 @@ class BuffersUpdate {
   // Forgets what came for a target.
   void clear(int64_t target);
 
+  // Somebody wrote into the target's buffers since rows of it were borrowed, though they are as they were
+  // now.
+  void distrust(int64_t target);
+
   // Proves that every target that got anything is whole and finite, and, unless `partial`, that every one
   // did.
   Status prepare(bool partial);
@@ -61,9 +66,11 @@ class BuffersUpdate {
     Matrix matrix;
     std::map<int64_t, Piece> pieces;  // by first row
     float amax = 0;
+    bool distrusted = false;  // what its borrowed rows were found to change
   };
   Status add_piece(Target& target, const Rows& rows, Piece piece);
   void forget(Target& target);
+  void forget(Piece& piece);
   Status stage(Target& target, int64_t row, Piece& piece);
   Status stage_whole(Target& target);
   Status check_borrowed(Target& target) const;
@@ -74,7 +81,7 @@ class BuffersUpdate {
   mutable std::mutex mutex_;
   std::deque<Target> targets_;  // which stay where they are
   Arena staging_;
-  Lookahead lookahead_;
+  Lookahead lookahead_{staging_};
 };
 
 }  // namespace liveweight::python

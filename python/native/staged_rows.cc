@@ -15,6 +15,9 @@ namespace {
 constexpr uint64_t kBlock = 64 * kCellsAtOnce;  // elements compared before it is asked whether that goes on
 constexpr uint64_t kPosition = sizeof(uint32_t);
 
+// Rows are kept instead of read again where that takes no more than this part of them.
+constexpr uint64_t kLittle = 8;
+
 // The quantizer writes past the caches where it finds its output aligned; what is read at once should not go
 // there.
 constexpr uint64_t kOffAlignment = 32;
@@ -58,18 +61,63 @@ std::array<BandPart, 3> parts_of(const Matrix& matrix, const Rows& band) {
           part(matrix.zero_points, shape.zero_points, scale_row)};
 }
 
-// Of one thread: the elements of a stretch that differ.
-struct Changes {
-  std::vector<uint32_t> positions;
-  std::vector<std::byte> values;
-  uint64_t count = 0;
-};
+std::byte* scratch_of(std::vector<std::byte>& memory, uint64_t bytes) {
+  if (memory.size() < bytes + 64 + kOffAlignment) memory.resize(bytes + 64 + kOffAlignment);
+  const auto address = reinterpret_cast<uintptr_t>(memory.data());
+  return memory.data() + ((address + 63) / 64 * 64 - address) + kOffAlignment;
+}
+
+}  // namespace
+
+Status StagedRows::stage(const std::string& name, const Matrix& matrix, const Rows& rows, float amax,
+                         Arena& arena) {
+  const int64_t bands = band_count(matrix, rows);
+  expect(bands);
+  const TensorUnit unit = tensor_unit(matrix, rows, amax);
+  return run_jobs(bands, [&](int64_t i) -> Status {
+    LW_TRY(stage_band(name, matrix, band_of(matrix, rows, i), unit, false,
+                      &stretches_[static_cast<size_t>(i * kParts)], arena));
+    return {};
+  });
+}
+
+Result<bool> StagedRows::stage_little(const std::string& name, const Matrix& matrix, const Rows& rows,
+                                      int64_t band, Arena& arena) {
+  return stage_band(name, matrix, band_of(matrix, rows, band), tensor_unit(matrix, rows, 0), true,
+                    &stretches_[static_cast<size_t>(band * kParts)], arena);
+}
+
+// Whether all of its parts are kept; none of them is where the codes, which come first, are not.
+Result<bool> StagedRows::stage_band(const std::string& name, const Matrix& matrix, const Rows& band,
+                                    const TensorUnit& unit, bool only_little, Stretch* stretches,
+                                    Arena& arena) {
+  const auto parts = parts_of(matrix, band);
+  Matrix fresh = matrix;
+  fresh.first_row = band.row;
+  std::byte** const places[kParts] = {&fresh.codes, &fresh.scales, &fresh.zero_points};
+  thread_local std::vector<std::byte> scratch[kParts];
+  for (size_t i = 0; i < kParts; ++i) {
+    if (parts[i].to) *places[i] = scratch_of(scratch[i], parts[i].bytes);
+  }
+  LW_TRY(quantize_band(name, fresh, band, unit));
+  const bool one_scale = matrix.scheme.granularity == Granularity::kTensor;
+  bool kept = true;
+  for (size_t i = 0; i < kParts && kept; ++i) {
+    if (!parts[i].to || (i > 0 && one_scale && band.row > 0)) continue;  // the first band has the scale
+    stretches[i].to = parts[i].to;
+    stretches[i].bytes = parts[i].bytes;
+    stretches[i].cell = parts[i].cell;
+    const bool nibbles = i == 0 && matrix.scheme.element == Element::kInt4;
+    LW_ASSIGN(kept, keep(stretches[i], *places[i], nibbles, i == 0 && only_little, arena));
+  }
+  return kept;
+}
 
 // False where there are more than `limit`, or there will be as it looks.
-bool find_changes(const std::byte* old, const std::byte* fresh, uint64_t count, int64_t cell_bytes,
-                  uint64_t limit, Changes& changes) {
+bool StagedRows::find_changes(const std::byte* old, const std::byte* fresh, uint64_t count,
+                              int64_t cell_bytes, uint64_t limit, Changes& changes) {
   const auto cell = static_cast<uint64_t>(cell_bytes);
-  const uint64_t room = limit + limit / 4 + kBlock + 2;
+  const uint64_t room = limit + limit / 4 + kBlock;
   if (changes.positions.size() < room) changes.positions.resize(room);
   if (changes.values.size() < room * cell) changes.values.resize(room * cell);
   uint64_t& found = changes.count = 0;
@@ -82,72 +130,37 @@ bool find_changes(const std::byte* old, const std::byte* fresh, uint64_t count, 
   return true;
 }
 
-}  // namespace
-
-Status StagedRows::stage(const std::string& name, const Matrix& matrix, const Rows& rows, float amax,
-                         Arena& arena) {
-  const int64_t bands = band_count(matrix, rows);
-  stretches_.resize(static_cast<size_t>(bands * kParts));
-  const TensorUnit unit = tensor_unit(matrix, rows, amax);
-  return run_jobs(bands, [&](int64_t i) {
-    return stage_band(name, matrix, band_of(matrix, rows, i), unit,
-                      &stretches_[static_cast<size_t>(i * kParts)], arena);
-  });
-}
-
-Status StagedRows::stage_band(const std::string& name, const Matrix& matrix, const Rows& band,
-                              const TensorUnit& unit, Stretch* stretches, Arena& arena) {
-  const auto parts = parts_of(matrix, band);
-  Matrix fresh = matrix;
-  fresh.first_row = band.row;
-  std::byte** const places[kParts] = {&fresh.codes, &fresh.scales, &fresh.zero_points};
-  for (size_t i = 0; i < kParts; ++i) {
-    if (!parts[i].to) continue;
-    LW_ASSIGN(*places[i], arena.allocate(parts[i].bytes + kOffAlignment));
-    *places[i] += kOffAlignment;
-  }
-  LW_TRY(quantize_band(name, fresh, band, unit));
-  const bool one_scale = matrix.scheme.granularity == Granularity::kTensor;
-  for (size_t i = 0; i < kParts; ++i) {
-    if (!parts[i].to) continue;
-    if (i > 0 && one_scale && band.row > 0) {  // the first band has it
-      arena.give_back(*places[i] - kOffAlignment, parts[i].bytes + kOffAlignment);
-      continue;
-    }
-    stretches[i].to = parts[i].to;
-    stretches[i].bytes = parts[i].bytes;
-    stretches[i].cell = parts[i].cell;
-    LW_TRY(keep(stretches[i], *places[i], i == 0 && matrix.scheme.element == Element::kInt4, arena));
-  }
-  return {};
-}
-
-// `fresh` is in the arena, and it is quicker to keep it there than to copy it.
-Status StagedRows::keep(Stretch& stretch, std::byte* fresh, bool nibbles, Arena& arena) {
+Result<bool> StagedRows::keep(Stretch& stretch, const std::byte* fresh, bool nibbles, bool only_little,
+                              Arena& arena) {
   thread_local Changes changes;
   const auto cell = static_cast<uint64_t>(stretch.cell);
   const uint64_t whole_bytes = nibbles ? nibble_bytes(stretch.bytes) : stretch.bytes;
-  const uint64_t limit = whole_bytes / (kPosition + cell) / 2;
+  const uint64_t limit = whole_bytes / (kPosition + cell) / (only_little ? kLittle : 2);
   let_go(stretch, arena);
   if (find_changes(stretch.to, fresh, stretch.bytes / cell, stretch.cell, limit, changes)) {
-    stretch.form = Form::kElements;
-    stretch.changed = changes.count;
-    LW_TRY(hold(stretch, changes.count * (kPosition + cell), arena));
-    if (changes.count > 0) {
-      std::memcpy(stretch.held, changes.positions.data(), changes.count * kPosition);
-      std::memcpy(stretch.held + changes.count * kPosition, changes.values.data(), changes.count * cell);
-    }
+    LW_TRY(hold_elements(stretch, changes, arena));
+  } else if (only_little) {
+    stretch = Stretch{};
   } else if (nibbles) {
     stretch.form = Form::kNibbles;
     LW_TRY(hold(stretch, whole_bytes, arena));
     pack_nibbles(stretch.held, fresh, stretch.bytes);
   } else {
     stretch.form = Form::kBytes;
-    stretch.held = fresh - kOffAlignment;
-    stretch.held_bytes = stretch.bytes + kOffAlignment;
-    return {};
+    LW_TRY(hold(stretch, stretch.bytes, arena));
+    std::memcpy(stretch.held, fresh, stretch.bytes);
   }
-  arena.give_back(fresh - kOffAlignment, stretch.bytes + kOffAlignment);
+  return stretch.to != nullptr;
+}
+
+Status StagedRows::hold_elements(Stretch& stretch, const Changes& changes, Arena& arena) {
+  const auto cell = static_cast<uint64_t>(stretch.cell);
+  stretch.form = Form::kElements;
+  stretch.changed = changes.count;
+  LW_TRY(hold(stretch, changes.count * (kPosition + cell), arena));
+  if (changes.count == 0) return {};
+  std::memcpy(stretch.held, changes.positions.data(), changes.count * kPosition);
+  std::memcpy(stretch.held + changes.count * kPosition, changes.values.data(), changes.count * cell);
   return {};
 }
 
@@ -169,6 +182,10 @@ void StagedRows::drop(Arena& arena) {
   stretches_.clear();
 }
 
+void StagedRows::write(int64_t band) const {
+  for (int64_t i = band * kParts; i < (band + 1) * kParts; ++i) write(stretches_[static_cast<size_t>(i)]);
+}
+
 void StagedRows::write() const {
   ThreadPool::shared().parallel_for(static_cast<int64_t>(stretches_.size()),
                                     [&](int64_t i) { write(stretches_[static_cast<size_t>(i)]); });
@@ -178,7 +195,7 @@ void StagedRows::write(const Stretch& stretch) {
   if (stretch.held_bytes == 0) return;
   const std::byte* values = stretch.held + stretch.changed * kPosition;
   if (stretch.form == Form::kBytes) {
-    std::memcpy(stretch.to, stretch.held + kOffAlignment, stretch.bytes);
+    std::memcpy(stretch.to, stretch.held, stretch.bytes);
   } else if (stretch.form == Form::kNibbles) {
     unpack_int4({stretch.held, 1, static_cast<int64_t>(stretch.bytes), 0}, stretch.to);
   } else if (stretch.cell == 1) {

@@ -2,6 +2,7 @@
 parameters, let the loader load, quantize, copy into the old ones."""
 import gc
 import importlib.util
+import os
 import types
 import unittest
 import unittest.mock
@@ -323,8 +324,11 @@ class OnlineQuantization(unittest.TestCase):
         reload_weights(Loader(self.model), self.generator(2))
         loader = Loader(self.model)
         loader.touch = lambda _: spoil()
-        reload_weights(loader, checkpoint(1, self.dtype).items())
-        self.assertTrue(bits(self.model) == bits(expected))
+        for threads in ("2", "1"):  # what stays is compared with what lives while it comes, and afterwards
+            with unittest.mock.patch.dict(os.environ, LIVEWEIGHT_THREADS=threads):
+                reload_weights(loader, checkpoint(1, self.dtype).items())
+            self.assertTrue(bits(self.model) == bits(expected))
+            reload_weights(Loader(self.model), self.generator(2))
 
     def test_models_that_are_not_quantized_online_pass_through(self):
         for configuration in (SimpleNamespace(quantization=None),

@@ -1,8 +1,10 @@
 """Rows in a native update until its commit: what it holds of those that do not stay where they are, what it proves."""
 import array
 import functools
+import os
 import random
 import unittest
+from unittest import mock
 
 import liveweight
 from liveweight import _core
@@ -46,9 +48,13 @@ def bits(parts):
 def begin(scheme, weights):
     """An update of buffers that hold `weights`, and these buffers."""
     parts = weights.quantized(scheme)
+    return update_of(scheme, weights, parts), parts
+
+
+def update_of(scheme, weights, parts):
     update = _core.BuffersUpdate()
     update.add_target("w", scheme, "F32", weights.rows, weights.cols, *parts, *[None] * (3 - len(parts)))
-    return update, parts
+    return update
 
 
 class Staging(unittest.TestCase):
@@ -69,9 +75,7 @@ class Staging(unittest.TestCase):
         for scheme in SCHEMES:
             with self.subTest(scheme):
                 old = Weights(5 * BLOCK, 330, 1)
-                new = old.copy()
-                for i in random.Random(2).sample(range(len(new.data)), len(new.data) // 500):
-                    new.data[i] *= 0.9
+                new = self.after_a_step(old)
                 update, live = begin(scheme, old)
                 self.put_all(update, new)
                 self.assertEqual(bits(live), bits(old.quantized(scheme)))
@@ -113,6 +117,81 @@ class Staging(unittest.TestCase):
         self.put_all(update, new)
         self.assertLess(update.staged_bytes, 10 * 320)
         self.expect_committed(update, live, new, "int8_per_channel")
+
+    def after_a_step(self, old):
+        new = old.copy()
+        for i in random.Random(2).sample(range(len(new.data)), len(new.data) // 500):
+            new.data[i] *= 0.9
+        return new
+
+    def test_rows_that_stay_and_change_little_are_read_once(self):
+        for scheme in set(SCHEMES) - {"fp8_per_tensor"}:
+            with self.subTest(scheme):
+                old = Weights(5 * BLOCK, 330, 1)
+                new = self.after_a_step(old)
+                source = new.copy()
+                update, live = begin(scheme, old)
+                self.assertTrue(update.put(0, 0, source.part(0, source.rows), True))
+                update.prepare(False)
+                self.assertEqual(bits(live), bits(old.quantized(scheme)))
+                self.assertLess(update.staged_bytes, sum(map(len, bits(live))) / 8)
+                source.data.cast("B")[:] = bytes(source.data.nbytes)
+                self.expect_committed(update, live, new, scheme)
+
+    def test_rows_that_stay_and_change_much_take_no_memory(self):
+        for scheme in SCHEMES:
+            with self.subTest(scheme):
+                old, new = Weights(3 * BLOCK + 5, 331, 3), Weights(3 * BLOCK + 5, 331, 4)
+                update, live = begin(scheme, old)
+                self.assertTrue(update.put(0, 0, new.part(0, new.rows), True))
+                update.prepare(False)
+                self.assertEqual(update.staged_bytes, 0)
+                self.expect_committed(update, live, new, scheme)
+
+    def test_rows_of_which_some_bands_change_much_and_others_little_become_what_all_are(self):
+        old = Weights(16 * BLOCK, 330, 1)
+        new = self.after_a_step(old)
+        for row in (300, 1500):
+            new.part(row, row + 200).cast("B")[:] = random_floats(200 * 330, row)
+        for scheme in SCHEMES:
+            with self.subTest(scheme):
+                update, live = begin(scheme, old)
+                for row in range(0, new.rows, 4 * BLOCK):
+                    self.assertTrue(update.put(0, row, new.part(row, row + 4 * BLOCK), True))
+                self.expect_committed(update, live, new, scheme)
+
+    def test_rows_that_come_again_or_are_cleared_leave_nothing_behind(self):
+        old = Weights(5 * BLOCK, 330, 1)
+        new = self.after_a_step(old)
+        update, live = begin("int8_per_channel", old)
+        for weights in (new, old, new):
+            self.assertTrue(update.put(0, 0, weights.part(0, old.rows), True))
+        update.prepare(False)
+        once = update.staged_bytes
+        self.assertGreater(once, 0)
+        self.assertLess(once, old.rows * old.cols / 8)
+        update.clear(0)
+        self.assertEqual(update.staged_bytes, 0)
+        self.put_all(update, new)
+        self.expect_committed(update, live, new, "int8_per_channel")
+
+    def test_rows_compared_while_somebody_wrote_into_the_buffers_are_read_again(self):
+        for scheme in SCHEMES:
+            with self.subTest(scheme):
+                old = Weights(5 * BLOCK, 330, 1)
+                new = self.after_a_step(old)
+                update, live = begin(scheme, old)
+                with mock.patch.dict(os.environ, LIVEWEIGHT_THREADS="1"):  # nothing is looked at before `prepare`
+                    self.assertTrue(update.put(0, 0, new.part(0, new.rows), True))
+                somebody = update_of(scheme, new, live)
+                self.put_all(somebody, new, new.rows)
+                self.expect_committed(somebody, live, new, scheme)
+                update.prepare(False)
+                back = update_of(scheme, old, live)
+                self.put_all(back, old, old.rows)
+                self.expect_committed(back, live, old, scheme)
+                update.distrust(0)
+                self.expect_committed(update, live, new, scheme)
 
     def test_rows_that_stay_but_have_no_finite_scale_are_refused_before_anything_is_written(self):
         scheme = "int4_per_group:33@compressed-tensors-asymmetric"

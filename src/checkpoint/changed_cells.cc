@@ -37,19 +37,11 @@ uint64_t find_in(const std::byte* old, const std::byte* updated, uint64_t count,
   uint64_t found = 0;
   for (uint64_t at = 0; at < count; at += kCellsAtOnce) {
     uint64_t word = differing<Cell>(old + at * sizeof(Cell), updated + at * sizeof(Cell));
-    const auto put = [&](uint64_t place) {
-      const uint64_t cell = at + (static_cast<uint64_t>(__builtin_ctzll(word | uint64_t{1} << 63)));
-      positions[place] = static_cast<uint32_t>(first + cell);
-      std::memcpy(values + place * sizeof(Cell), updated + cell * sizeof(Cell), sizeof(Cell));
-      word &= word - 1;
-    };
-    // How many a word has cannot be foretold, and most have no more than two: those are written whatever is
-    // there, without a branch, and count where they are.
-    const uint64_t here = hwy::PopCount(word);
-    put(found);
-    put(found + 1);
-    for (uint64_t i = 2; i < here; ++i) put(found + i);
-    found += here;
+    for (; word != 0; word &= word - 1, ++found) {
+      const uint64_t cell = at + static_cast<uint64_t>(__builtin_ctzll(word));
+      positions[found] = static_cast<uint32_t>(first + cell);
+      std::memcpy(values + found * sizeof(Cell), updated + cell * sizeof(Cell), sizeof(Cell));
+    }
   }
   return found;
 }

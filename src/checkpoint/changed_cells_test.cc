@@ -22,7 +22,7 @@ struct Found {
 Found find(int64_t cell, const std::vector<std::byte>& old, const std::vector<std::byte>& updated,
            uint64_t first) {
   const uint64_t count = old.size() / static_cast<uint64_t>(cell);
-  Found found{std::vector<uint32_t>(count + 2), std::vector<std::byte>(old.size() + 2 * cell)};
+  Found found{std::vector<uint32_t>(count), std::vector<std::byte>(old.size())};
   const uint64_t there = find_changed_cells(cell, old.data(), updated.data(), count, first,
                                             found.positions.data(), found.values.data());
   found.positions.resize(there);

@@ -21,8 +21,8 @@ ChangedCells compare_piece(uint64_t cell, const std::byte* old, const std::byte*
   uint64_t found = 0;
   for (uint64_t at = begin; at < end; at += kBlock) {
     const uint64_t count = std::min(kBlock, end - at);
-    if (piece.positions.size() < found + count + 2) {
-      piece.positions.resize(2 * piece.positions.size() + kBlock + 2);
+    if (piece.positions.size() < found + count) {
+      piece.positions.resize(2 * piece.positions.size() + kBlock);
       piece.values.resize(piece.positions.size() * cell);
     }
     found += find_changed_cells(static_cast<int64_t>(cell), old + at * cell, updated + at * cell, count, at,

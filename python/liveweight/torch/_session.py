@@ -206,8 +206,8 @@ class Session:
 
     def commit(self) -> None:
         for target in self.targets:
-            if target.index is not None and self.update.touched(target.index):
-                self._undo_within(target)
+            if target.index is not None and self.update.touched(target.index) and self._undo_within(target):
+                self.update.distrust(target.index)
         self.update.commit()
         with torch.no_grad():
             for target in self.targets:
@@ -223,11 +223,13 @@ class Session:
         for tensor, before in self.saved:
             tensor.copy_(before)
 
-    def _undo_within(self, target: Target) -> None:
+    def _undo_within(self, target: Target) -> bool:
+        """Whether the loader had written there."""
         storages = {part.untyped_storage()._cdata for part in target.destination.parts()} if self.saved else ()
-        for tensor, before in self.saved:
-            if tensor.untyped_storage()._cdata in storages:
-                tensor.copy_(before)
+        within = [(tensor, before) for tensor, before in self.saved if tensor.untyped_storage()._cdata in storages]
+        for tensor, before in within:
+            tensor.copy_(before)
+        return bool(within)
 
     def close(self) -> None:
         """Lets go of all sources and buffers, whoever still holds the session."""
