@@ -25,10 +25,13 @@ HWY_INLINE void dot_rows(const WeightTile& rows, int first, const float* const* 
   }
   int64_t col = walk_rows<Decoder, kRows>(rows, first, [&](int64_t at, const FloatVector* weights) HWY_ATTR {
     for (int t = 0; t < kTokens; ++t) {
-      const FloatVector activation = hn::LoadU(d, x[t] + at);
+      const FloatVector activation = Decoder::arrange(hn::LoadU(d, x[t] + at));
       for (int r = 0; r < kRows; ++r) sum[t][r] = hn::MulAdd(weights[r], activation, sum[t][r]);
     }
   });
+  for (auto& of_token : sum) {
+    for (FloatVector& value : of_token) value = Decoder::in_order(value);
+  }
   for (; col < rows.cols; col += kLanes) {
     for (int t = 0; t < kTokens; ++t) {
       const FloatVector activation = load_first(x[t] + col, std::min<int64_t>(kLanes, rows.cols - col));
@@ -55,7 +58,9 @@ void decode_rows(const WeightTile& rows, int first, float* panel) {
   const FloatTag d;
   int64_t col =
       walk_rows<Decoder, kPanelRows>(rows, first, [&](int64_t at, const FloatVector* weights) HWY_ATTR {
-        for (int r = 0; r < kPanelRows; ++r) hn::Store(weights[r], d, panel + at * kPanelRows + r * kLanes);
+        for (int r = 0; r < kPanelRows; ++r) {
+          hn::Store(Decoder::in_order(weights[r]), d, panel + at * kPanelRows + r * kLanes);
+        }
       });
   for (; col < rows.cols; col += kLanes) {
     for (int r = 0; r < kPanelRows; ++r) {
@@ -67,7 +72,7 @@ void decode_rows(const WeightTile& rows, int first, float* panel) {
 template <typename Decoder>
 void decode_columns(const WeightTile& rows, int index, float* out) {
   int64_t col = walk_rows<Decoder, 1>(rows, index, [&](int64_t at, const FloatVector* weights) HWY_ATTR {
-    hn::StoreU(weights[0], FloatTag(), out + at);
+    hn::StoreU(Decoder::in_order(weights[0]), FloatTag(), out + at);
   });
   for (; col < rows.cols; col += kLanes) {
     store_first(decode_edge(rows, index, col), out + col, std::min<int64_t>(kLanes, rows.cols - col));

@@ -19,7 +19,8 @@ HWY_BEFORE_NAMESPACE();
 namespace liveweight {
 namespace HWY_NAMESPACE {
 
-// A row by its codes' loader: `enter` a span, then `decode` the columns inside it, kLanes at a time.
+// A row by its codes' loader: `enter` a span, then `decode` the columns inside it, kLanes at a time. They may
+// come in an order of the decoder's own: `arrange` puts other columns into it, `in_order` any lanes back.
 template <typename Load, Scaling kScalingOf>
 class LoadedRow {
  public:
@@ -34,40 +35,17 @@ class LoadedRow {
   HWY_INLINE FloatVector decode(const std::byte* row, int64_t col) const {
     return factors_.apply(Load::load(row, col));
   }
+  static HWY_INLINE FloatVector arrange(FloatVector columns) { return columns; }
+  static HWY_INLINE FloatVector in_order(FloatVector lanes) { return lanes; }
 
  private:
   Factors<kScaling> factors_;
 };
 
 #if HWY_TARGET <= HWY_AVX3
-using SpreadTag = hn::Rebind<uint32_t, FloatTag>;
-
-// Sixteen codes, each in the low four bits of a lane, with others above.
-#if HWY_TARGET <= HWY_AVX3_DL
-HWY_INLINE hn::Vec<SpreadTag> spread_codes(const std::byte* pairs) {
-  const hn::Repartition<uint64_t, SpreadTag> d64;
-  uint64_t codes;
-  hwy::CopyBytes<8>(pairs, &codes);
-  // Where the code of a lane begins, by the lowest byte of the lane.
-  const auto even = hn::ShiftLeft<3>(hn::Iota(d64, 0));
-  const auto shifts = hn::Or(even, hn::ShiftLeft<32>(hn::Add(even, hn::Set(d64, 4))));
-  const __m512i spread = _mm512_multishift_epi64_epi8(shifts.raw, hn::Set(d64, codes).raw);
-  return hn::Vec<SpreadTag>{spread};
-}
-#else
-HWY_INLINE hn::Vec<SpreadTag> spread_codes(const std::byte* pairs) {
-  const SpreadTag d;
-  uint32_t first, second;  // loaded apart: each is broadcast on its way from memory
-  hwy::CopyBytes<4>(pairs, &first);
-  hwy::CopyBytes<4>(pairs + 4, &second);
-  const __m512i both = _mm512_mask_set1_epi32(hn::Set(d, first).raw, 0xff00, static_cast<int32_t>(second));
-  const auto shifts = hn::ShiftLeft<2>(hn::And(hn::Iota(d, 0), hn::Set(d, 7)));
-  return hn::Shr(hn::Vec<SpreadTag>{both}, shifts);
-}
-#endif
-
 // int4: the span's sixteen values in a register, picked by a permutation that looks at the low four bits of
-// each lane.
+// each lane. Eight bytes in all lanes of 64 bits and one shift bring the codes there: column i to lane 2 i,
+// column 8 + i to the one behind it.
 template <Scaling kScalingOf>
 class Int4Row {
  public:
@@ -79,10 +57,33 @@ class Int4Row {
     values_ = factors.apply(hn::Iota(FloatTag(), -8.0f));
   }
   HWY_INLINE FloatVector decode(const std::byte* row, int64_t col) const {
-    return FloatVector{_mm512_permutexvar_ps(spread_codes(row + (col >> 1)).raw, values_.raw)};
+    const LaneTag d;
+    uint64_t codes;
+    hwy::CopyBytes<8>(row + (col >> 1), &codes);
+    const auto all = hn::BitCast(d, hn::Set(hn::Repartition<uint64_t, LaneTag>(), codes));
+    const auto spread = hn::Shr(all, hn::ShiftLeft<2>(hn::ShiftRight<1>(hn::Iota(d, 0))));
+    return FloatVector{_mm512_permutexvar_ps(spread.raw, values_.raw)};
+  }
+  static HWY_INLINE FloatVector arrange(FloatVector columns) {
+    const auto lane = hn::Iota(LaneTag(), 0);
+    return pick(columns, hn::Add(hn::ShiftRight<1>(lane), hn::ShiftLeft<3>(low_bit(lane))));
+  }
+  static HWY_INLINE FloatVector in_order(FloatVector lanes) {
+    const auto col = hn::Iota(LaneTag(), 0);
+    return pick(lanes,
+                hn::Add(hn::ShiftLeft<1>(hn::And(col, hn::Set(LaneTag(), 7))), hn::ShiftRight<3>(col)));
   }
 
  private:
+  using LaneTag = hn::Rebind<uint32_t, FloatTag>;
+
+  static HWY_INLINE hn::Vec<LaneTag> low_bit(hn::Vec<LaneTag> lane) {
+    return hn::And(lane, hn::Set(LaneTag(), 1));
+  }
+  static HWY_INLINE FloatVector pick(FloatVector from, hn::Vec<LaneTag> lanes) {
+    return FloatVector{_mm512_permutexvar_ps(lanes.raw, from.raw)};
+  }
+
   FloatVector values_;
 };
 #else
@@ -138,12 +139,14 @@ HWY_INLINE bool spans_hold_steps(const WeightTile& rows) {
 }
 
 // Decodes kRows rows from `first` on side by side and calls use(col, weights) for every whole kLanes columns,
-// while what lies ahead is fetched: the rows of a matrix follow one another in memory. Nothing in the loops
-// is a call, which would spill what `use` keeps in registers. Returns the first column that is left
-// to decode_edge.
+// in the decoder's order, while what lies ahead is fetched: the rows of a matrix follow one another in
+// memory. Nothing in the loops is a call, which would spill what `use` keeps in registers. Returns the first
+// column that is left to decode_edge.
 template <typename Decoder, int kRows, typename Use>
 HWY_INLINE int64_t walk_rows(const WeightTile& rows, int first, const Use& use) {
   constexpr int64_t kStepBytes = kRows * kLanes * Decoder::kBits / 8;
+  // Of int4's usual groups; entering a short loop takes as long as a step of it.
+  constexpr int64_t kGroupSteps = Decoder::kBits == 4 && kLanes >= 8 ? 32 / kLanes : 0;
   const int64_t whole = spans_hold_steps(rows) ? rows.cols / kLanes * kLanes : 0;
   const std::byte* ahead = rows.data[first] + rows.prefetch_bytes;
   SpanFactors<Decoder::kScaling, kRows> factors;
@@ -157,13 +160,19 @@ HWY_INLINE int64_t walk_rows(const WeightTile& rows, int first, const Use& use) 
     }
     Decoder decoders[kRows];
     for (int r = 0; r < kRows; ++r) decoders[r].enter(factors.of(r, index));
-    for (const int64_t end = std::min(span_end, whole); col < end; col += kLanes) {
+    const auto step = [&](int64_t at) HWY_ATTR {
       for (int64_t i = 0; i < kStepBytes; i += 64) hwy::Prefetch(ahead + i);
       ahead += kStepBytes;
       FloatVector weights[kRows];
-      for (int r = 0; r < kRows; ++r) weights[r] = decoders[r].decode(rows.data[first + r], col);
-      use(col, weights);
+      for (int r = 0; r < kRows; ++r) weights[r] = decoders[r].decode(rows.data[first + r], at);
+      use(at, weights);
+    };
+    const int64_t end = std::min(span_end, whole);
+    if (kGroupSteps > 0 && end - col == kGroupSteps * kLanes) {
+      for (int64_t i = 0; i < kGroupSteps; ++i) step(col + i * kLanes);
+      col = end;
     }
+    for (; col < end; col += kLanes) step(col);
   }
   return col;
 }
