@@ -107,8 +107,10 @@ class Soak {
 
   void compare_memory() {
     const double warm = report_.warm_up_seconds, stretch = warm / 2;
+    // Requests in flight may outlive the time by more than a stretch, in which nothing is sampled.
+    const double end = std::min(report_.seconds, report_.options.seconds);
     report_.warm_bytes = report_.log->least_memory(warm - stretch, warm);
-    report_.end_bytes = report_.log->least_memory(report_.seconds - stretch, report_.seconds);
+    report_.end_bytes = report_.log->least_memory(end - stretch, end);
     report_.allowed_growth_bytes = kAllowedGrowth + report_.warm_bytes / kAllowedShare;
     if (report_.growth_bytes() > static_cast<int64_t>(report_.allowed_growth_bytes) &&
         report_.seconds > report_.warm_up_seconds) {

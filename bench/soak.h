@@ -40,7 +40,10 @@ struct SoakReport {
   std::string broken;  // the first promise that was, and how; empty where all were kept
   std::unique_ptr<SoakLog> log;
 
-  int64_t growth_bytes() const { return static_cast<int64_t>(end_bytes) - static_cast<int64_t>(warm_bytes); }
+  // 0 where one of the two was not sampled: no update ended there.
+  int64_t growth_bytes() const {
+    return warm_bytes && end_bytes ? static_cast<int64_t>(end_bytes) - static_cast<int64_t>(warm_bytes) : 0;
+  }
   int64_t events(SoakOutcome outcome) const;
 };
 

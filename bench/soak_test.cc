@@ -53,6 +53,19 @@ TEST(Soak, keeps_every_promise_and_counts_what_it_did) {
   }
 }
 
+TEST(Soak, that_runs_over_its_time_has_the_memory_of_its_end_and_no_growth_where_the_warm_up_had_no_update) {
+  SoakOptions options = short_soak(CommitMode::kFlip);
+  options.seconds = 0.01;
+  options.tick_seconds = 0.1;
+  const auto report = run_soak(options, [](double) {});
+  ASSERT_TRUE(report) << report.error().message;
+  EXPECT_GT(report->seconds, options.seconds);
+  EXPECT_EQ(report->warm_bytes, 0u);
+  EXPECT_GT(report->end_bytes, 0u);
+  EXPECT_EQ(report->growth_bytes(), 0);
+  EXPECT_EQ(report->broken, "");
+}
+
 TEST(Soak, in_a_mode_without_a_second_slot_is_refused) {
   const auto report = run_soak(short_soak(CommitMode::kInPlace), [](double) {});
   ASSERT_FALSE(report);
