@@ -27,7 +27,7 @@ class Readme(unittest.TestCase):
         environment["PATH"] = f"{BINARIES}:{environment['PATH']}"
         for command, expected in blocks:
             done = subprocess.run(["bash", "-euo", "pipefail", "-c", command], cwd=ROOT / "samples/addition",
-                                  env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60)
+                                  env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600)
             with self.subTest(command=command):
                 self.assertEqual(done.returncode, 0, done.stdout)
                 same = doctest.OutputChecker().check_output(
