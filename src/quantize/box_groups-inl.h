@@ -29,22 +29,27 @@ class GroupWalk {
         box_(units.box),
         format_(units.format),
         size_(format_.scheme.granularity == Granularity::kGroup ? format_.scheme.size : box_.cols),
-        ahead_(2 * box_.stride * static_cast<int64_t>(sizeof(Bits))) {}
+        ahead_(2 * box_.stride * static_cast<int64_t>(sizeof(Bits))) {
+    const bool whole = size_ > 0 && GroupExtremes<S>::fits(size_) && format_.source_col % size_ == 0;
+    if (!whole) return;
+    first_ = (units_.kept_begin - format_.source_col) / size_;
+    whole_ = (units_.kept_end - units_.kept_begin) / size_;
+  }
 
   // How many short rows are done as one row; 1 where they are not.
   int64_t rows_at_once() const {
-    if (size_ == 0 || size_ > kLongest || box_.cols % size_ != 0 || !GroupExtremes<S>::fits(size_)) return 1;
+    if (size_ > kLongest || whole_ == 0 || whole_ * size_ != box_.cols) return 1;
     const auto follow = [&](const Part& part) {
-      return part.bytes == 0 || 8 * part.row_bytes == box_.cols / size_ * bits_of(part.dtype);
+      return part.bytes == 0 || 8 * part.row_bytes == whole_ * bits_of(part.dtype);
     };
     const bool one = units_.is_one_run() && follow(format_.scale) && follow(format_.zero_point);
-    return one ? std::max<int64_t>(1, std::min(kBatch, kElements / size_) / (box_.cols / size_)) : 1;
+    return one ? std::max<int64_t>(1, std::min(kBatch, kElements / size_) / whole_) : 1;
   }
 
   Fault quantize_rows(int64_t at_once) {
     for (int64_t row = box_.row; row < units_.row_end(); row += at_once) {
       const int64_t rows = std::min(at_once, units_.row_end() - row);
-      if (Fault fault = groups(row, rows, box_.col, rows * box_.cols / size_)) return fault;
+      if (Fault fault = groups(row, rows, 0, rows * whole_)) return fault;
     }
     return std::nullopt;
   }
@@ -52,12 +57,7 @@ class GroupWalk {
   Fault quantize() {
     if (const int64_t rows = rows_at_once(); rows > 1) return quantize_rows(rows);
     for (int64_t row = box_.row; row < units_.row_end(); ++row) {
-      for (int64_t col = box_.col; col < units_.col_end();) {
-        const int64_t whole = whole_groups(col);
-        const int64_t end = std::min(col + size_ * (whole ? whole : kBatch), units_.col_end());
-        if (Fault fault = whole ? groups(row, 1, col, whole) : ragged_groups(row, col, end)) return fault;
-        col = end;
-      }
+      if (Fault fault = quantize_row(row)) return fault;
       if (code_bits(format_) == 4 && units_.keeps(row)) clear_padding(row);
     }
     return std::nullopt;
@@ -67,16 +67,19 @@ class GroupWalk {
   static constexpr int64_t kLongest = 512;    // group that is worth it
   static constexpr int64_t kElements = 8192;  // what the first-level cache holds until it is encoded
 
-  // How many groups from `col` on, up to kBatch, are whole and kept whole; 0 where they are not of a size
-  // that `groups` can do.
-  int64_t whole_groups(int64_t col) const {
-    if (!GroupExtremes<S>::fits(size_) || col < units_.kept_begin) return 0;
-    if (format_.source_col % size_ != 0) return 0;
-    return std::clamp<int64_t>((units_.kept_end - col) / size_, 0, kBatch);
+  Fault quantize_row(int64_t row) {
+    const int64_t begin = whole_ ? units_.kept_begin : units_.col_end();
+    if (Fault fault = ragged_groups(row, box_.col, begin)) return fault;
+    for (int64_t i = 0; i < whole_; i += kBatch) {
+      if (Fault fault = groups(row, 1, i, std::min(kBatch, whole_ - i))) return fault;
+    }
+    return ragged_groups(row, begin + whole_ * size_, units_.col_end());
   }
 
-  // That many groups at once, a group a lane wherever that is possible: of a row, or all of several rows.
-  Fault groups(int64_t row, int64_t rows, int64_t col, int64_t count) {
+  // That many whole groups at once, a group a lane wherever that is possible: of a row, or all of several
+  // rows.
+  Fault groups(int64_t row, int64_t rows, int64_t group, int64_t count) {
+    const int64_t col = units_.kept_begin + group * size_;
     const Bits* from = units_.at(row, col);
     const bool regular =
         units_.symmetric ? GroupExtremes<S>::magnitudes(from, count, size_, largest_.data())
@@ -85,28 +88,35 @@ class GroupWalk {
     if (!units_.keeps(row)) return std::nullopt;
     widen(count);
     if (!units_.make_scales(count)) return units_.oracle(row, rows, col, count * size_ / rows);
-    store_scales(row, col, count);
+    store_scales(row, first_ + group, count);
     auto* to = reinterpret_cast<uint8_t*>(units_.data_row(row) +
                                           (col - format_.source_col) * code_bits(format_) / 8);
     units_.encoders.groups(from, count, size_, units_.batch, units_.code_range(), to, ahead_);
     return std::nullopt;
   }
 
-  void store_scales(int64_t row, int64_t col, int64_t count) const {
-    store(format_.scale, row, col, units_.batch.scale, count);
-    if (format_.zero_point.bytes > 0) store(format_.zero_point, row, col, units_.batch.zero, count);
+  void store_scales(int64_t row, int64_t group, int64_t count) const {
+    store(format_.scale, row, group, units_.batch.scale, count);
+    if (format_.zero_point.bytes > 0) store(format_.zero_point, row, group, units_.batch.zero, count);
   }
 
-  void store(const Part& part, int64_t row, int64_t col, const float* values, int64_t count) const {
+  void store(const Part& part, int64_t row, int64_t group, const float* values, int64_t count) const {
     const SlotRegion& region = units_.region;
     std::byte* to = region.slot +
                     row_offset(part, region.matrix, scale_row_of(format_, region.segment, row)) +
-                    scale_col_of(format_, col) * (bits_of(part.dtype) / 8);
+                    group * (bits_of(part.dtype) / 8);
     store_unit_values<S>(part.dtype, values, count, to);
   }
 
-  // Up to kBatch groups of any size, side by side.
   Fault ragged_groups(int64_t row, int64_t begin, int64_t end) {
+    for (int64_t col = begin; col < end; col += kBatch * size_) {
+      if (Fault fault = ragged_batch(row, col, std::min(col + kBatch * size_, end))) return fault;
+    }
+    return std::nullopt;
+  }
+
+  // Up to kBatch groups of any size, side by side.
+  Fault ragged_batch(int64_t row, int64_t begin, int64_t end) {
     const int64_t count = (end - begin + size_ - 1) / size_;
     bool regular = true;
     for (int64_t i = 0; i < count; ++i) {
@@ -143,6 +153,9 @@ class GroupWalk {
   const KernelFormat& format_;
   const int64_t size_;
   const int64_t ahead_;  // the row after the next
+  // Groups that are kept whole, of a size that `groups` can do: which is the first in the slot, and how many
+  // a row. Known once a box: a division of 64-bit integers takes as long as three of the groups.
+  int64_t first_ = 0, whole_ = 0;
   HWY_ALIGN std::array<Bits, kBatch> largest_ = {};
   HWY_ALIGN std::array<Bits, kBatch> smallest_ = {};
 };
