@@ -34,6 +34,7 @@ class GroupWalk {
     if (!whole) return;
     first_ = (units_.kept_begin - format_.source_col) / size_;
     whole_ = (units_.kept_end - units_.kept_begin) / size_;
+    if (size_ <= kShort && box_.stride == box_.cols) set_short_batches();
   }
 
   // How many short rows are done as one row; 1 where they are not.
@@ -64,16 +65,28 @@ class GroupWalk {
   }
 
  private:
-  static constexpr int64_t kLongest = 512;    // group that is worth it
+  static constexpr int64_t kLongest = 512;  // group that is worth it
+  static constexpr int64_t kShort = 32;
   static constexpr int64_t kElements = 8192;  // what the first-level cache holds until it is encoded
 
   Fault quantize_row(int64_t row) {
     const int64_t begin = whole_ ? units_.kept_begin : units_.col_end();
     if (Fault fault = ragged_groups(row, box_.col, begin)) return fault;
-    for (int64_t i = 0; i < whole_; i += kBatch) {
-      if (Fault fault = groups(row, 1, i, std::min(kBatch, whole_ - i))) return fault;
+    for (int64_t i = 0; i < whole_; i += at_once_) {
+      if (Fault fault = groups(row, 1, i, std::min(at_once_, whole_ - i))) return fault;
     }
     return ragged_groups(row, begin + whole_ * size_, units_.col_end());
+  }
+
+  // Memory is busy while groups are encoded and idle while extremes are searched for, and less is in the way
+  // in the first-level cache. What takes longer to encode than memory to read: more at once, for less
+  // overhead.
+  void set_short_batches() {
+    const bool quick = sizeof(Bits) == 4 || (units_.symmetric && S::kMantissaBits == 7);
+    const int64_t bytes = quick ? 2 << 10 : 4 << 10,
+                  two_groups = 2 * size_ * static_cast<int64_t>(sizeof(Bits));
+    at_once_ = std::min(kBatch, 2 * (bytes / two_groups));  // an even number: a byte holds two codes
+    ahead_ = 8 << 10;
   }
 
   // That many whole groups at once, a group a lane wherever that is possible: of a row, or all of several
@@ -152,10 +165,11 @@ class GroupWalk {
   const SourceBox& box_;
   const KernelFormat& format_;
   const int64_t size_;
-  const int64_t ahead_;  // the row after the next
+  int64_t ahead_;  // the row after the next, or what set_short_batches says
   // Groups that are kept whole, of a size that `groups` can do: which is the first in the slot, and how many
   // a row. Known once a box: a division of 64-bit integers takes as long as three of the groups.
   int64_t first_ = 0, whole_ = 0;
+  int64_t at_once_ = kBatch;  // groups of a row
   HWY_ALIGN std::array<Bits, kBatch> largest_ = {};
   HWY_ALIGN std::array<Bits, kBatch> smallest_ = {};
 };

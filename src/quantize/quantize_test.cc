@@ -270,6 +270,27 @@ TEST_P(QuantizeTest, ShortRowsThatFollowOneAnotherAreTheOraclesToo) {
   }
 }
 
+// Kept whole, and from a group's beginning to the middle of another.
+TEST_P(QuantizeTest, RowsOfMoreGroupsThanAreDoneAtOnceAreTheOraclesToo) {
+  constexpr int64_t kRows = 2;
+  Random random(11);
+  for (const std::string& name : kSchemes) {
+    for (const DType dtype : kDTypes) {
+      for (const int64_t cols : {2080, 2240}) {
+        Matrix matrix = zeros(dtype, kRows, cols);
+        for (int64_t i = 0; i < kRows * cols; ++i) {
+          const float x = 0.01f * static_cast<float>(up_to(random, 2000)) - 10;
+          store_high_precision(dtype, matrix.data.data(), i, x);
+        }
+        const Scheme scheme = parse_scheme(name).value();
+        expect_equal(matrix, scheme);
+        if (scheme.granularity != Granularity::kGroup) continue;
+        expect_equal(matrix, scheme, {1, cols - 128 - 24, 128, cols, {{0, kRows, 0, 0}}});
+      }
+    }
+  }
+}
+
 // Rows of numbers next to those whose quotient is half-way between two codes.
 TEST_P(QuantizeTest, QuotientsNextToTiesAreRoundedAsTheOraclesAre) {
   constexpr int64_t kRows = 64, kCols = 192;
