@@ -49,9 +49,13 @@ void BuffersUpdate::forget(Target& target) {
 }
 
 void BuffersUpdate::forget(Piece& piece) {
+  stop_looking(piece);
+  piece.staged.drop(staging_);
+}
+
+void BuffersUpdate::stop_looking(Piece& piece) {
   if (piece.ahead) lookahead_.forget(*piece.ahead);
   piece.ahead.reset();
-  piece.staged.drop(staging_);
 }
 
 void BuffersUpdate::distrust(int64_t index) {
@@ -83,7 +87,7 @@ Status BuffersUpdate::add_piece(Target& target, const Rows& rows, Piece piece) {
                             rows.row, end),
                 {target.name});
   Piece& place = target.pieces[rows.row];
-  if (place.ahead) lookahead_.forget(*place.ahead);
+  stop_looking(place);
   piece.staged = std::move(place.staged);  // its memory is used again
   place = std::move(piece);
   return {};
@@ -92,10 +96,9 @@ Status BuffersUpdate::add_piece(Target& target, const Rows& rows, Piece piece) {
 Status BuffersUpdate::stage(Target& target, int64_t row, Piece& piece) {
   LW_TRY(
       piece.staged.stage(target.name, target.matrix, {piece.data, row, piece.rows}, target.amax, staging_));
-  if (piece.ahead) lookahead_.forget(*piece.ahead);
+  stop_looking(piece);
   piece.data = nullptr;
   piece.held = {};
-  piece.ahead.reset();
   return {};
 }
 

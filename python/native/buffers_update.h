@@ -71,6 +71,7 @@ class BuffersUpdate {
   Status add_piece(Target& target, const Rows& rows, Piece piece);
   void forget(Target& target);
   void forget(Piece& piece);
+  void stop_looking(Piece& piece);
   Status stage(Target& target, int64_t row, Piece& piece);
   Status stage_whole(Target& target);
   Status check_borrowed(Target& target) const;

@@ -71,12 +71,26 @@ class Staging(unittest.TestCase):
         update.commit()
         self.assertEqual(bits(live), bits(weights.quantized(scheme)))
 
+    def after_a_step(self, old):
+        new = old.copy()
+        for i in random.Random(2).sample(range(len(new.data)), len(new.data) // 500):
+            new.data[i] *= 0.9
+        return new
+
+    def begin_a_step(self, scheme):
+        old = Weights(5 * BLOCK, 330, 1)
+        return old, self.after_a_step(old), *begin(scheme, old)
+
+    def overwrite(self, live, weights, scheme):
+        """By an update of somebody else's."""
+        update = update_of(scheme, weights, live)
+        self.put_all(update, weights, weights.rows)
+        self.expect_committed(update, live, weights, scheme)
+
     def test_a_step_of_training_takes_a_small_part_of_the_memory_of_its_codes(self):
         for scheme in SCHEMES:
             with self.subTest(scheme):
-                old = Weights(5 * BLOCK, 330, 1)
-                new = self.after_a_step(old)
-                update, live = begin(scheme, old)
+                old, new, update, live = self.begin_a_step(scheme)
                 self.put_all(update, new)
                 self.assertEqual(bits(live), bits(old.quantized(scheme)))
                 self.assertLess(update.staged_bytes, sum(map(len, bits(live))) / 8)
@@ -118,19 +132,11 @@ class Staging(unittest.TestCase):
         self.assertLess(update.staged_bytes, 10 * 320)
         self.expect_committed(update, live, new, "int8_per_channel")
 
-    def after_a_step(self, old):
-        new = old.copy()
-        for i in random.Random(2).sample(range(len(new.data)), len(new.data) // 500):
-            new.data[i] *= 0.9
-        return new
-
     def test_rows_that_stay_and_change_little_are_read_once(self):
         for scheme in set(SCHEMES) - {"fp8_per_tensor"}:
             with self.subTest(scheme):
-                old = Weights(5 * BLOCK, 330, 1)
-                new = self.after_a_step(old)
+                old, new, update, live = self.begin_a_step(scheme)
                 source = new.copy()
-                update, live = begin(scheme, old)
                 self.assertTrue(update.put(0, 0, source.part(0, source.rows), True))
                 update.prepare(False)
                 self.assertEqual(bits(live), bits(old.quantized(scheme)))
@@ -161,9 +167,7 @@ class Staging(unittest.TestCase):
                 self.expect_committed(update, live, new, scheme)
 
     def test_rows_that_come_again_or_are_cleared_leave_nothing_behind(self):
-        old = Weights(5 * BLOCK, 330, 1)
-        new = self.after_a_step(old)
-        update, live = begin("int8_per_channel", old)
+        old, new, update, live = self.begin_a_step("int8_per_channel")
         for weights in (new, old, new):
             self.assertTrue(update.put(0, 0, weights.part(0, old.rows), True))
         update.prepare(False)
@@ -178,18 +182,12 @@ class Staging(unittest.TestCase):
     def test_rows_compared_while_somebody_wrote_into_the_buffers_are_read_again(self):
         for scheme in SCHEMES:
             with self.subTest(scheme):
-                old = Weights(5 * BLOCK, 330, 1)
-                new = self.after_a_step(old)
-                update, live = begin(scheme, old)
+                old, new, update, live = self.begin_a_step(scheme)
                 with mock.patch.dict(os.environ, LIVEWEIGHT_THREADS="1"):  # nothing is looked at before `prepare`
                     self.assertTrue(update.put(0, 0, new.part(0, new.rows), True))
-                somebody = update_of(scheme, new, live)
-                self.put_all(somebody, new, new.rows)
-                self.expect_committed(somebody, live, new, scheme)
+                self.overwrite(live, new, scheme)
                 update.prepare(False)
-                back = update_of(scheme, old, live)
-                self.put_all(back, old, old.rows)
-                self.expect_committed(back, live, old, scheme)
+                self.overwrite(live, old, scheme)
                 update.distrust(0)
                 self.expect_committed(update, live, new, scheme)
 
