@@ -66,7 +66,8 @@ class Int4Row {
   }
   static HWY_INLINE FloatVector arrange(FloatVector columns) {
     const auto lane = hn::Iota(LaneTag(), 0);
-    return pick(columns, hn::Add(hn::ShiftRight<1>(lane), hn::ShiftLeft<3>(low_bit(lane))));
+    const auto odd = hn::And(lane, hn::Set(LaneTag(), 1));
+    return pick(columns, hn::Add(hn::ShiftRight<1>(lane), hn::ShiftLeft<3>(odd)));
   }
   static HWY_INLINE FloatVector in_order(FloatVector lanes) {
     const auto col = hn::Iota(LaneTag(), 0);
@@ -77,9 +78,6 @@ class Int4Row {
  private:
   using LaneTag = hn::Rebind<uint32_t, FloatTag>;
 
-  static HWY_INLINE hn::Vec<LaneTag> low_bit(hn::Vec<LaneTag> lane) {
-    return hn::And(lane, hn::Set(LaneTag(), 1));
-  }
   static HWY_INLINE FloatVector pick(FloatVector from, hn::Vec<LaneTag> lanes) {
     return FloatVector{_mm512_permutexvar_ps(lanes.raw, from.raw)};
   }
