@@ -50,14 +50,14 @@ class Soak {
     auto tick = Clock::now();
     const auto tick_length = std::chrono::duration_cast<Clock::duration>(
         std::chrono::duration<double>(report_.options.tick_seconds));
-    while (report_.log->seconds() < report_.options.seconds && report_.broken.empty() && !interrupted()) {
+    do {  // at least once: making ready may outlive a short soak's time
       tick = std::max(tick + tick_length, Clock::now());
       std::this_thread::sleep_until(tick);
       update_once();
       sample_memory();
       look_for_faults();
       progress(report_.log->seconds());
-    }
+    } while (report_.log->seconds() < report_.options.seconds && report_.broken.empty() && !interrupted());
     traffic_.stop();
     steps_.stop();
     report_.addresses_unchanged = engine_.addresses() == addresses;
