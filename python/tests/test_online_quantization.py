@@ -175,6 +175,21 @@ class OnlineQuantization(unittest.TestCase):
                         straightforward(twin, configuration, checkpoint(seed, dtype).items(), dtype)
                         self.assertEqual(bits(model), bits(twin))
 
+    def test_an_iterator_may_ask_the_model_where_tensors_are_wanted(self):
+        def moved():
+            for name, tensor in self.generator(1):
+                yield name, tensor.to(next(self.model.parameters()).device)
+        twin = loaded_model(self.configuration, self.dtype, seed=1)
+        reload_weights(Loader(self.model), moved())
+        self.assertEqual(bits(self.model), bits(twin))
+
+    def test_tensors_without_values_are_refused(self):
+        before = snapshot(self.model)
+        with self.assertRaises(liveweight.Error) as caught:
+            reload_weights(Loader(self.model), ((name, tensor.to("meta")) for name, tensor in self.generator(1)))
+        self.assertEqual((caught.exception.code, caught.exception.names), ("unsupported", ["embed"]))
+        self.assertEqual(snapshot(self.model), before)
+
     def test_a_class_that_no_adapter_knows_is_quantized_by_the_configuration(self):
         configuration = Int8WeightOnlyConfig(version=2, granularity=PerTensor())
         model, twin = loaded_model(configuration, self.dtype), loaded_model(configuration, self.dtype)
@@ -191,6 +206,7 @@ class OnlineQuantization(unittest.TestCase):
             self.assertIs(weight.weight_loader.__self__, weight)
             self.assertIs(layer.qkv.weight.weight_loader, shard_loader)
             self.assertEqual((layer.qkv.weight.shape, layer.qkv.weight.dtype), ((96, 64), self.dtype))
+            self.assertEqual(layer.qkv.weight.device, torch.device("cpu"))
             self.assertIsInstance(layer.qkv.weight, nn.Parameter)
             self.assertIs(self.model.head.weight, self.model.embed.weight)
             seen.append(weight.odd)

@@ -56,6 +56,13 @@ def find_destination(module, name, live, original, config) -> Destination | None
     return None
 
 
+def _all_zero(points: torch.Tensor | None) -> bool:
+    """Of integer zero points; eight bytes at a time where that can be, as there is one for every group."""
+    if points is None or points.numel() * points.element_size() % 8 or not points.is_contiguous() or points.storage_offset() % 8:
+        return points is None or not bool(points.any())
+    return not bool(points.detach().view(-1).view(torch.int64).any())
+
+
 _HIGH_PRECISION = (torch.bfloat16, torch.float16, torch.float32)
 
 
@@ -88,8 +95,7 @@ class TorchaoAdapter:
 
     def _int8(self, live, config):
         special = (live.reduce_range, live.act_pre_scale is not None, live.act_quant_scale is not None)
-        symmetric = live.zero_point is None or not bool(live.zero_point.any())
-        if any(special) or not symmetric or not self._by_rows(live) or live.scale.dtype != torch.float32:
+        if any(special) or not _all_zero(live.zero_point) or not self._by_rows(live) or live.scale.dtype != torch.float32:
             return None
         return Destination("int8_per_channel@torchao", live.qdata, live.scale)
 
@@ -108,7 +114,7 @@ class TorchaoAdapter:
                    for field in ("intx_choose_qparams_algorithm", "mapping_type", "weight_mapping_type")}
         if element is None or live.dim() != 2 or live.block_size[0] != 1 or live.scale.dtype != live.dtype:
             return None
-        if not special <= {"none", "affine", "symmetric"} or live.zero_point.dtype != torch.int8 or bool(live.zero_point.any()):
+        if not special <= {"none", "affine", "symmetric"} or live.zero_point.dtype != torch.int8 or not _all_zero(live.zero_point):
             return None
         return Destination(f"{element}_per_group:{live.block_size[1]}@torchao-intx", live.qdata, live.scale)
 
@@ -130,7 +136,7 @@ class ScalePairAdapter:
         scales = blocks if scale is None else scale
         if codes.shape != original.shape or not codes.is_contiguous() or scales is None:
             return None
-        if zero_points is not None and bool(zero_points.any()):
+        if not _all_zero(zero_points):
             return None
         scheme = self._scheme(kinds[live.dtype], original.shape, scales.detach(), hasattr(module, "quantization_scheme"))
         return scheme and Destination(scheme, codes, scales.detach())

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import functools
 import types
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode, _pop_mode_temporarily
 from torch.utils._pytree import tree_map_only
 
 from ._fallback import _error
@@ -25,7 +27,8 @@ _WRITES_ONLY = {_aten.copy_.default, _aten.fill_.Scalar, _aten.fill_.Tensor, _at
 class Recorder:
     """Stands for a parameter while the loader runs. Tied parameters are one; its targets are where its bytes go."""
 
-    def __init__(self, session: Session, facts, kind: type, attributes: dict, targets: list[Target]):
+    def __init__(self, session: Session, facts, device: torch.device, kind: type, attributes: dict, targets: list[Target]):
+        self.device = device  # where the parameter lives
         empty = torch.empty(facts.shape, dtype=facts.dtype, device="meta")
         self.session, self.facts, self.targets = session, facts, targets
         self.kind, self.attributes = kind, attributes
@@ -43,14 +46,15 @@ class Recorder:
         return parameter
 
     def _recording_class(self, kind: type) -> type:
-        """The parameter's own class, but for assignments to `data`, which torch does not let cross devices."""
+        """The parameter's own class, but for assignments to `data`, which torch does not let cross devices, and the device,
+        which is the one that tensors are wanted on."""
         data = property(lambda parameter: torch.Tensor.data.__get__(parameter), lambda _, value: self.replace(value))
-        return type(kind)(kind.__name__, (kind,), {"data": data, "__module__": kind.__module__})
+        return type(kind)(kind.__name__, (kind,), {"data": data, "device": self.device, "__module__": kind.__module__})
 
     def replace(self, value: torch.Tensor) -> None:
         """All elements come from a tensor of the loader's own."""
         name = self.targets[0].name
-        if value.device.type == "meta":
+        if value.is_meta:
             raise _error("unsupported", name, "expected data with values")
         if value.shape != self.facts.shape:
             raise _error("wrong_shape", name, f"expected {tuple(self.facts.shape)}, got {tuple(value.shape)}")
@@ -84,6 +88,16 @@ class Recording(TorchDispatchMode):
         self.by_storage = {recorder.storage._cdata: recorder for recorder in recorders}
         self.others = {tensor.untyped_storage()._cdata: tensor for tensor in others}
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Within it nothing is looked at: what an iterator of weights does to make a tensor, a dozen operations, is none of
+        the loader's, and being looked at takes longer than they do. Not where somebody else looks on, too."""
+        if _get_current_dispatch_mode() is not self:
+            yield
+            return
+        with _pop_mode_temporarily():
+            yield
+
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = dict(kwargs or {})
         if self.session.busy:
@@ -92,7 +106,7 @@ class Recording(TorchDispatchMode):
         written = [args[i] if i < len(args) else kwargs.get(name) for i, name in places]
         self._save(written)
         if kwargs.get("device") is not None and torch.device(kwargs["device"]).type == "meta":
-            kwargs["device"] = self.device  # the loader asks for a parameter's device: there is none on meta
+            kwargs["device"] = self.device  # the loader asks for the device of a parameter's view: there is none on meta
         if not any(self._recorder(tensor) for tensor in _tensors((*args, *kwargs.values()))):
             return func(*args, **kwargs)
         if not written and makes_views:
@@ -104,20 +118,20 @@ class Recording(TorchDispatchMode):
         return self._run_on_temporaries(func, args, kwargs, written)
 
     def _recorder(self, tensor) -> Recorder | None:
-        if not isinstance(tensor, torch.Tensor) or tensor.device.type != "meta":
+        if not isinstance(tensor, torch.Tensor) or not tensor.is_meta:
             return None
         return self.by_storage.get(tensor.untyped_storage()._cdata)
 
     def _save(self, written) -> None:
         for tensor in written:
-            if isinstance(tensor, torch.Tensor) and tensor.device.type != "meta" and not hasattr(tensor, "__tensor_flatten__"):
+            if isinstance(tensor, torch.Tensor) and not tensor.is_meta and not hasattr(tensor, "__tensor_flatten__"):
                 other = self.others.pop(tensor.untyped_storage()._cdata, None)
                 if other is not None:
                     self.session.saved.append((other, other.clone()))
 
     def _record_copy(self, view: torch.Tensor, source: torch.Tensor) -> bool:
         recorder = self._recorder(view)
-        if recorder is None or source.device.type == "meta" or not view.is_contiguous():
+        if recorder is None or source.is_meta or not view.is_contiguous():
             return False
         if source.shape != view.shape:
             source = source.expand(view.shape)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import ctypes
 import os
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
+from typing import ContextManager
 
 import torch
 
 from .. import _core
+from ._fallback import _error
 
 _CONTAINERS = tuple(type(kind) for kind in (
     {}.items(), iter({}.items()), [], iter([]), (), iter(())))
@@ -17,11 +20,21 @@ _pause_openmp = getattr(ctypes.CDLL(None), "omp_pause_resource_all", None)
 _SOFT = 1  # omp_pause_soft: what threads keep for themselves is kept
 
 
-def hold_container(session, weights: Iterable[tuple[str, torch.Tensor]]) -> Iterator[tuple[str, torch.Tensor]]:
-    """Yields the weights, giving each to the native update before the next one is asked for. Where they come straight out
-    of a dictionary, list or tuple, that holds them until the end, and so need we not copy."""
+def hold_container(session, weights: Iterable[tuple[str, torch.Tensor]],
+                   asking: Callable[[], ContextManager] = nullcontext) -> Iterator[tuple[str, torch.Tensor]]:
+    """Yields the weights, giving each to the native update before the next one is asked for, which is done within
+    `asking()`. Where they come straight out of a dictionary, list or tuple, that holds them until the end, and so need we
+    not copy."""
     lasts = type(weights) in _CONTAINERS
-    for name, tensor in weights:
+    weights, end = iter(weights), object()
+    while True:
+        with asking():
+            item = next(weights, end)
+        if item is end:
+            return
+        name, tensor = item
+        if tensor.is_meta:
+            raise _error("unsupported", name, "expected a tensor with values, got one on the meta device")
         if lasts:
             session.lasting.add(tensor.untyped_storage()._cdata)
         yield name, tensor

@@ -79,9 +79,9 @@ def support_quantized_model_reload_from_hp_weights(original_load_weights: Callab
         if not _is_reload(model):
             return original_load_weights(auto_weight_loader, weights, mapper=mapper)
 
-        def load(session):
+        def load(session, recording):
             with _vllm.loads_plainly(model):
-                return original_load_weights(auto_weight_loader, hold_container(session, weights), mapper=mapper)
+                return original_load_weights(auto_weight_loader, hold_container(session, weights, recording.paused), mapper=mapper)
         return _reload(model, state, load)
 
     return patched_model_load_weights
@@ -106,7 +106,7 @@ def partial_reload(model: torch.nn.Module):
         del model._liveweight_partial
 
 
-def _reload(model: torch.nn.Module, state: ModuleState, load: Callable[[Session], set[str]]) -> set[str]:
+def _reload(model: torch.nn.Module, state: ModuleState, load: Callable[[Session, Recording], set[str]]) -> set[str]:
     partial = getattr(model, "_liveweight_partial", False)
     session = Session(torchao_configuration(model, model._model_config), partial, _learned.setdefault(model, Learned()))
     places = _places(model)
@@ -119,7 +119,7 @@ def _reload(model: torch.nn.Module, state: ModuleState, load: Callable[[Session]
                 module, attribute, _ = places[name]
                 module._parameters[attribute] = recorder.parameter
         with recording:
-            updated = load(session)
+            updated = load(session, recording)
             _take_replacements(recorders, places)
         session.prepare()
         session.commit()
@@ -159,7 +159,8 @@ def _recorders(model, session: Session, places) -> list[tuple[Recorder, list[str
             ends.setdefault(id(live), Target(other.rpartition(".")[0], module, attribute, live, original))
         if not ends:
             continue
-        recorder = Recorder(session, original, facts["class"], model.recorded_weight_attr[name], list(ends.values()))
+        recorder = Recorder(session, original, facts["device"], facts["class"], model.recorded_weight_attr[name],
+                            list(ends.values()))
         recorders.append((recorder, names))
         for module, attribute, live in (places[other] for other in names):
             if module in layers:
