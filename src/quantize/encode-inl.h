@@ -65,7 +65,7 @@ HWY_INLINE FloatVector to_code_space(FloatVector x, const Factor& factor, FloatV
       return kZeroPoint ? S::rounded(sum) : sum;
     }
     case Encoding::kMultiplyRounded:
-      return S::rounded(hn::Mul(x, factor.value));
+      return S::rounded_product(hn::Mul(x, factor.value));
     case Encoding::kOffsetDivide:
       return factor.template divides<kExact>(hn::Sub(x, offset));
     case Encoding::kOffsetDivideRounded:

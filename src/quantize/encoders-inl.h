@@ -140,8 +140,10 @@ void encode_groups(const void* from, int64_t groups, int64_t size, const UnitBat
                    const Factors& range, uint8_t* to, int64_t ahead) {
   using GroupEncoder = Encoder<S, Codes, kEncoding, kZeroPoint>;
   const auto* elements = static_cast<const typename S::Bits*>(from);
+  const float lowest = range.lowest,
+              highest = range.highest;  // stores of bytes might change what is referred to
   const auto encoder_of = [&](int64_t i) HWY_ATTR {
-    return GroupEncoder({batch.factor[i], batch.offset[i], batch.reciprocal[i], range.lowest, range.highest});
+    return GroupEncoder({batch.factor[i], batch.offset[i], batch.reciprocal[i], lowest, highest});
   };
   const bool stream = reinterpret_cast<uintptr_t>(to) % 64 == 0;
   if constexpr (kPaired<S, Codes, kEncoding, kZeroPoint>) {

@@ -31,8 +31,8 @@ HWY_INLINE auto low_bytes(D d, hn::Vec<D> words) {
 
 // `Bits` is an element as a signed integer. Without its sign bit it grows with the magnitude, and from
 // kInfinity on the element is not finite. `rounded` is round_to (tensor/codec.h) on every lane,
-// `rounded_quotient` the same for quotients of two numbers of the dtype, and `bits_of` the Bits of what is
-// rounded already.
+// `rounded_quotient` and `rounded_product` the same for quotients and products of two numbers of the dtype
+// (not for the sign of a product of zero), and `bits_of` the Bits of what is rounded already.
 struct BF16Source {
   using Bits = int16_t;
   static constexpr Bits kInfinity = 0x7f80;
@@ -62,6 +62,13 @@ struct BF16Source {
     return hn::BitCast(FloatTag(), hn::And(sum, hn::Set(d, 0xffff0000u)));
   }
 
+  // It has sixteen bits. Added to itself 2^16 times as large, it is rounded to the eight that the sum has
+  // left, where a tie goes by the last one of them.
+  static HWY_INLINE FloatVector rounded_product(FloatVector x) {
+    const auto shift = hn::Set(FloatTag(), 0x1p16f);
+    return hn::NegMulAdd(x, shift, hn::MulAdd(x, shift, x));
+  }
+
   static HWY_INLINE hn::Vec<IntTag> bits_of(FloatVector x) {
     return hn::ShiftRight<16>(hn::BitCast(IntTag(), x));
   }
@@ -86,6 +93,7 @@ struct F16Source {
   }
 
   static HWY_INLINE FloatVector rounded_quotient(FloatVector x) { return rounded(x); }
+  static HWY_INLINE FloatVector rounded_product(FloatVector x) { return rounded(x); }
 
   static HWY_INLINE hn::Vec<IntTag> bits_of(FloatVector x) {
     return hn::PromoteTo(IntTag(), hn::BitCast(hn::Rebind<int16_t, IntTag>(), hn::DemoteTo(Half(), x)));
@@ -104,6 +112,7 @@ struct F32Source {
 
   static HWY_INLINE FloatVector rounded(FloatVector x) { return x; }
   static HWY_INLINE FloatVector rounded_quotient(FloatVector x) { return x; }
+  static HWY_INLINE FloatVector rounded_product(FloatVector x) { return x; }
 };
 
 }  // namespace HWY_NAMESPACE

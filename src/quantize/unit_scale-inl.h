@@ -98,7 +98,9 @@ class ScaleMaker {
     if (encoding == Encoding::kMultiply) unit.factor = hn::Div(set(1), unit.scale);
     if (encoding == Encoding::kMultiplyRounded) unit.factor = S::rounded(hn::Div(set(1), unit.scale));
     if (encoding == Encoding::kDivide || encoding == Encoding::kDivideRounded) unit.factor = unit.scale;
-    unit.reciprocal = hn::Div(set(1), unit.factor);
+    const bool multiplies = encoding == Encoding::kMultiply || encoding == Encoding::kMultiplyFactor ||
+                            encoding == Encoding::kMultiplyRounded;
+    if (!multiplies) unit.reciprocal = hn::Div(set(1), unit.factor);
     return unit;
   }
 
