@@ -55,6 +55,27 @@ class Sources(unittest.TestCase):
         self.assertEqual(codes.__array_interface__["data"][0], numpy.asarray(tensor.data).__array_interface__["data"][0])
         self.assertFalse(numpy.from_dlpack(tensor.scale).flags.writeable)
 
+    @unittest.skipUnless(has("jax"), "jax is not installed")
+    def test_jax_arrays(self):
+        import jax.numpy
+        import ml_dtypes
+        import numpy
+
+        def array(data, shape):
+            return jax.numpy.asarray(numpy.frombuffer(data, ml_dtypes.bfloat16).reshape(shape))
+        self.assertEqual(self.warm(array), cold())
+        self.assertEqual(self.warm(lambda *args: array(*args).T.copy().T), cold())
+
+    @unittest.skipUnless(has("jax"), "jax is not installed")
+    def test_live_tensors_become_jax_arrays_without_a_copy(self):
+        import jax.numpy
+        for scheme, dtype in [("int8_per_channel", "int8"), ("fp8_per_channel", "float8_e4m3fn"), ("none", "bfloat16")]:
+            live = liveweight.Model.load(FIRST, quant=scheme).tensor("model.layers.0.mlp.down_proj.weight")
+            first, second = jax.numpy.from_dlpack(live.data), jax.numpy.from_dlpack(live.data)
+            self.assertEqual((first.dtype.name, first.shape), (dtype, live.data.shape))
+            self.assertEqual(first.tobytes(), bytes(live.data.bytes))
+            self.assertEqual(first.unsafe_buffer_pointer(), second.unsafe_buffer_pointer())
+
     @unittest.skipUnless(has("torch"), "torch is not installed")
     def test_torch_parameters_views_and_transposes(self):
         import torch
