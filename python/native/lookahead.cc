@@ -1,6 +1,7 @@
 #include "lookahead.h"
 
 #include <algorithm>
+#include <system_error>
 #include <utility>
 
 #include "base/threads.h"
@@ -21,9 +22,17 @@ size_t Lookahead::add(const std::string& name, const Matrix& matrix, const Rows&
   Entry& entry = entries_.emplace_back(Entry{name, matrix, rows, band_count(matrix, rows)});
   entry.compares = matrix.scheme.granularity != Granularity::kTensor;
   entry.staged.expect(entry.bands);
-  if (!thread_.joinable() && default_threads() > 1) thread_ = std::thread([this] { run(); });
+  if (!thread_.joinable() && default_threads() > 1) start();
   changed_.notify_all();
   return entries_.size() - 1;
+}
+
+// Where the system has no thread left, `finish` looks at everything.
+void Lookahead::start() {
+  try {
+    thread_ = std::thread([this] { run(); });
+  } catch (const std::system_error&) {
+  }
 }
 
 void Lookahead::forget(size_t index) {

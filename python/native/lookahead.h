@@ -26,7 +26,7 @@ class Lookahead {
   Lookahead& operator=(const Lookahead&) = delete;
 
   // `name`, the rows and the owner's buffers stay until this ends. Gives what `answer` wants. With
-  // LIVEWEIGHT_THREADS=1 nothing is looked at before `finish`.
+  // LIVEWEIGHT_THREADS=1, or where no thread can be made, nothing is looked at before `finish`.
   size_t add(const std::string& name, const Matrix& matrix, const Rows& rows);
 
   // Not looked at any more; what was kept of it is let go.
@@ -64,6 +64,7 @@ class Lookahead {
   void check(const Band& band);
   void compare(const Band& band);
   void note_error(const Band& band, Error error);
+  void start();
   void run();
 
   Arena& arena_;

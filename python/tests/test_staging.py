@@ -3,6 +3,8 @@ import array
 import functools
 import os
 import random
+import subprocess
+import sys
 import unittest
 from unittest import mock
 
@@ -202,6 +204,22 @@ class Staging(unittest.TestCase):
             update.prepare(False)
         self.assertEqual(caught.exception.code, "non_finite")
         self.assertEqual(bits(live), bits(old.quantized(scheme)))
+
+    def test_rows_that_stay_need_no_thread_to_be_made(self):
+        program = """
+import resource, test_staging
+old, new = (test_staging.Weights(512, 64, seed) for seed in (1, 2))
+update, live = test_staging.begin("int8_per_channel", old)
+expected = test_staging.bits(new.quantized("int8_per_channel"))
+with open("/proc/self/statm") as file:
+    used = int(file.read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + (4 << 20), resource.RLIM_INFINITY))  # less than a thread's stack
+assert update.put(0, 0, new.part(0, 512), True)
+update.prepare(False)
+update.commit()
+assert test_staging.bits(live) == expected
+"""
+        subprocess.run([sys.executable, "-c", program], check=True, cwd=os.path.dirname(os.path.abspath(__file__)))
 
 
 if __name__ == "__main__":

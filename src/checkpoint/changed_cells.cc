@@ -4,8 +4,6 @@
 // Highway wants its own header after the one above.
 #include <hwy/highway.h>
 
-#include <algorithm>
-#include <bit>
 #include <cstring>
 
 #include "checkpoint/changed_cells.h"
@@ -33,41 +31,17 @@ uint64_t differing(const std::byte* a, const std::byte* b) {
   return word;
 }
 
-// The cells of one word. A few are written whether they are there or not: how many there are cannot be
-// foretold, and mostly they are no more.
-template <typename Cell>
-HWY_INLINE uint64_t note(uint64_t word, const std::byte* updated, uint64_t first, uint32_t* positions,
-                         std::byte* values) {
-  constexpr int kFew = 3;
-  const auto found = static_cast<uint64_t>(std::popcount(word));
-  do {
-    for (int i = 0; i < kFew; ++i, word &= word - 1) {
-      const auto cell = static_cast<uint64_t>(std::countr_zero(word)) % kCellsAtOnce;
-      *positions++ = static_cast<uint32_t>(first + cell);
-      std::memcpy(values, updated + cell * sizeof(Cell), sizeof(Cell));
-      values += sizeof(Cell);
-    }
-  } while (word != 0);
-  return found;
-}
-
-// Some words at a time: where few cells differ, whether one does is asked once for all of them.
 template <typename Cell>
 uint64_t find_in(const std::byte* old, const std::byte* updated, uint64_t count, uint64_t first,
                  uint32_t* positions, std::byte* values) {
-  constexpr uint64_t kWords = 4;
-  uint64_t found = 0, words[kWords];
-  for (uint64_t at = 0; at < count; at += kWords * kCellsAtOnce) {
-    const uint64_t used = std::min(kWords, (count - at) / kCellsAtOnce);
-    uint64_t any = 0;
-    for (uint64_t i = 0; i < used; ++i) {
-      const uint64_t byte = (at + i * kCellsAtOnce) * sizeof(Cell);
-      any |= words[i] = differing<Cell>(old + byte, updated + byte);
+  uint64_t found = 0;
+  for (uint64_t at = 0; at < count; at += kCellsAtOnce) {
+    uint64_t word = differing<Cell>(old + at * sizeof(Cell), updated + at * sizeof(Cell));
+    for (; word != 0; word &= word - 1, ++found) {
+      const uint64_t cell = at + static_cast<uint64_t>(__builtin_ctzll(word));
+      positions[found] = static_cast<uint32_t>(first + cell);
+      std::memcpy(values + found * sizeof(Cell), updated + cell * sizeof(Cell), sizeof(Cell));
     }
-    if (any == 0) continue;
-    for (uint64_t i = 0, cell = at; i < used; ++i, cell += kCellsAtOnce)
-      found += note<Cell>(words[i], updated + cell * sizeof(Cell), first + cell, positions + found,
-                          values + found * sizeof(Cell));
   }
   return found;
 }
@@ -102,16 +76,11 @@ uint64_t find_changed_cells(int64_t cell, const std::byte* old, const std::byte*
   const uint64_t found = find(cell, old, updated, whole, first, positions, values);
   if (left == 0) return found;
   const auto bytes = static_cast<uint64_t>(cell);
-  // The last few, with zeros after them, and where more than those few have room.
-  std::byte last[2][kCellsAtOnce * sizeof(uint64_t)] = {}, last_values[sizeof last[0]];
-  uint32_t last_positions[kCellsAtOnce];
+  std::byte last[2][kCellsAtOnce * sizeof(uint64_t)] = {};  // the last few, with zeros after them
   std::memcpy(last[0], old + whole * bytes, left * bytes);
   std::memcpy(last[1], updated + whole * bytes, left * bytes);
-  const uint64_t more =
-      find(cell, last[0], last[1], kCellsAtOnce, first + whole, last_positions, last_values);
-  std::copy_n(last_positions, more, positions + found);
-  std::memcpy(values + found * bytes, last_values, more * bytes);
-  return found + more;
+  return found +
+         find(cell, last[0], last[1], kCellsAtOnce, first + whole, positions + found, values + found * bytes);
 }
 
 }  // namespace liveweight
