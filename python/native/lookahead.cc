@@ -52,7 +52,7 @@ std::optional<Lookahead::Band> Lookahead::take(bool ahead) {
   }
   if (next_entry_ == entries_.size()) return std::nullopt;
   Entry& entry = entries_[next_entry_];
-  ++taken_, ++entry.taken;
+  ++entry.taken;
   return Band{&entry, next_band_++, entry.compares};
 }
 
@@ -64,8 +64,7 @@ void Lookahead::look_at(const Band& band) {
     thrown_ = std::current_exception();
   }
   std::lock_guard lock(mutex_);
-  --taken_, --band.entry->taken;
-  if (band.entry->taken == 0) changed_.notify_all();
+  if (--band.entry->taken == 0) changed_.notify_all();
 }
 
 void Lookahead::check(const Band& band) {
@@ -115,7 +114,9 @@ void Lookahead::finish() {
     while (const auto band = take(false)) look_at(*band);
   });
   std::unique_lock lock(mutex_);
-  changed_.wait(lock, [&] { return taken_ == 0; });
+  changed_.wait(lock, [&] {
+    return std::all_of(entries_.begin(), entries_.end(), [](const Entry& entry) { return entry.taken == 0; });
+  });
   if (thrown_) std::rethrow_exception(std::exchange(thrown_, nullptr));
 }
 

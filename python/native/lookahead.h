@@ -73,7 +73,6 @@ class Lookahead {
   std::deque<Entry> entries_;
   size_t next_entry_ = 0;  // and its band: what nobody took yet
   int64_t next_band_ = 0;
-  int64_t taken_ = 0;
   std::exception_ptr thrown_;
   bool ends_ = false;
   std::thread thread_;
