@@ -2,6 +2,7 @@
 import importlib.util
 import tempfile
 import unittest
+from pathlib import Path
 
 import liveweight
 from sample import FIRST
@@ -11,14 +12,14 @@ HAS_TRAINER = all(importlib.util.find_spec(package) for package in ("torch", "tr
 
 @unittest.skipUnless(HAS_TRAINER, "torch, transformers and accelerate are not installed")
 class PushCallback(unittest.TestCase):
-    def train(self, live, steps, every):
+    def train(self, url_or_model, steps, every):
         import torch
         from transformers import LlamaForCausalLM, Trainer, TrainingArguments
 
         from liveweight.transformers import PushCallback
         model = LlamaForCausalLM.from_pretrained(FIRST, dtype=torch.float32)
         rows = [{"input_ids": torch.tensor([1, 50 + i, 60]), "labels": torch.tensor([1, 50 + i, 60])} for i in range(8)]
-        callback = PushCallback(live, every=every)
+        callback = PushCallback(url_or_model, every=every)
         with tempfile.TemporaryDirectory() as directory:
             arguments = TrainingArguments(directory, max_steps=steps, per_device_train_batch_size=4, learning_rate=1e-3,
                                           report_to=[], save_strategy="no", use_cpu=True, disable_tqdm=True)
@@ -40,10 +41,30 @@ class PushCallback(unittest.TestCase):
         self.assertEqual((live.version.number, live.version.label), (3, "step 3"))
         self.assertEqual(live.digest(), cold)
 
+    def test_a_directory_of_versions_has_a_checkpoint_and_deltas_that_lead_to_what_was_trained(self):
+        with tempfile.TemporaryDirectory() as directory:
+            versions = Path(directory, "ver sions")
+            _, cold = self.train(versions.as_uri(), steps=5, every=2)
+            self.assertEqual(sorted(path.name for path in versions.iterdir()), ["step_2", "step_4", "step_5"])
+            live = liveweight.Model.load(versions / "step_2", quant="int8_per_channel", mirror=True)
+            live.reload(versions / "step_4")
+            live.reload(versions / "step_5")
+            self.assertEqual((live.version.label, live.digest()), ("5", cold))
+
+    def test_a_version_that_is_there_already_ends_the_training_and_stays(self):
+        with tempfile.TemporaryDirectory() as directory:
+            Path(directory, "step_1").mkdir()
+            with self.assertRaises(FileExistsError):
+                self.train(Path(directory).as_uri(), steps=1, every=1)
+            self.assertEqual(list(Path(directory).rglob("*")), [Path(directory, "step_1")])
+
     def test_arguments_are_checked(self):
         from liveweight.transformers import PushCallback
+        for wrong in ("http://localhost", "versions", "file://elsewhere/versions", "file:"):
+            with self.assertRaises(ValueError):
+                PushCallback(wrong)
         with self.assertRaises(TypeError):
-            PushCallback("http://localhost")
+            PushCallback(None)
         with self.assertRaises(ValueError):
             PushCallback(liveweight.Model.load(FIRST), every=0)
 
