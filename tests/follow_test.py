@@ -270,6 +270,17 @@ class LateFiles(Versions):
         file.write_bytes(whole)
         self.takes(child, 0)
 
+    def test_a_directory_of_versions_may_be_empty_when_it_is_followed(self):
+        first = self.versions / "weight_v000000"
+        first.rename(self.root / "first")
+        for flags in [("--patience", "0.2", "--poll", "0.05"), ("--once",)]:
+            self.assertIn("expected at least one full checkpoint",
+                          self.refused("follow", self.versions, "--quant", "none", *flags))
+        child = self.late("--until", 0)
+        self.waits(child, "expected at least one full checkpoint")
+        (self.root / "first").rename(first)
+        self.takes(child, 0)
+
     def test_what_stays_late_is_an_error_when_patience_is_over_and_at_once_where_nothing_is_waited_for(self):
         impatient = ("--patience", "0.2", "--poll", "0.05"), ("--once",)
         whole, shown = self.show_index(1)

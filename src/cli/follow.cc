@@ -70,13 +70,13 @@ class Follower {
     patience_.begin_look();
     LW_TRY(list_.scan(patience_));
     const VersionDirectory* full = list_.newest_full();
-    if (!full && patience_.waits()) return false;
-    if (!full) {
-      return fail(ErrorCode::kMissingTensor,
-                  fmt::format("{}: expected at least one full checkpoint", command_.model.directory),
-                  {command_.model.directory});
+    if (full) return start_from(*full);
+    if (!patience_.waits()) {
+      const std::string& directory = command_.model.directory;
+      const std::string what = fmt::format("{}: expected at least one full checkpoint", directory);
+      LW_TRY(patience_.bear(directory, {ErrorCode::kIo, what, {directory}}));
     }
-    return start_from(*full);
+    return false;
   }
 
   // From what the mirror holds, or where that is older or empty from that checkpoint.
