@@ -24,14 +24,14 @@ class BlockWalk {
 
   Fault quantize() {
     Blocks now = strip_at(box_.row, box_.col);
-    search(now, now.row, now.row_end);
+    search(now);
     while (now.row < units_.row_end()) {
       const Blocks next = after(now);
       if (make_scales(now)) {
         encode(now, next);
       } else {
         if (Fault fault = units_.oracle(now.row, now.rows(), now.col, now.end - now.col)) return fault;
-        search(next, next.row, next.row_end);
+        search(next);
       }
       now = next;
     }
@@ -48,7 +48,7 @@ class BlockWalk {
   // 1 KB of each row: with less the processor does not foresee what is read next, and of more the
   // second-level cache may have no room for two, where rows are a power of two apart.
   static constexpr int64_t kStripBlocks = std::min<int64_t>(8 / sizeof(typename S::Bits), kLanes);
-  static constexpr int64_t kRows = 4;  // in turn
+  static constexpr int64_t kRows = 8;  // in turn
 
   Blocks strip_at(int64_t row, int64_t col) const {
     const int64_t row_end = std::min((row / edge_ + 1) * edge_, units_.row_end());
@@ -61,12 +61,18 @@ class BlockWalk {
     return strip.end < units_.col_end() ? strip_at(strip.row, strip.end) : strip_at(strip.row_end, box_.col);
   }
 
-  // Adds those rows to the largest magnitudes of the strip's blocks.
-  void search(const Blocks& strip, int64_t row, int64_t row_end) {
-    for (; row < row_end; ++row) {
-      for (int64_t i = 0, col = strip.col; i < strip.count; ++i, col += edge_) {
-        largest_[i].add(units_.at(row, col), std::min(edge_, strip.end - col));
-      }
+  void search(const Blocks& strip) {
+    for (int64_t i = 0; i < edge_; i += kRows) search_rows(strip, i);
+  }
+
+  // Adds kRows of its rows, from that one on, to the largest magnitudes of the strip's blocks.
+  void search_rows(const Blocks& strip, int64_t first) {
+    const int64_t row = strip.row + first, row_end = std::min(strip.row_end, row + kRows);
+    for (int64_t i = 0, col = strip.col; i < strip.count; ++i, col += edge_) {
+      LargestMagnitude<S> largest = largest_[i];
+      const int64_t cols = std::min(edge_, strip.end - col);
+      for (int64_t k = row; k < row_end; ++k) largest.add(units_.at(k, col), cols);
+      largest_[i] = largest;
     }
   }
 
@@ -93,15 +99,23 @@ class BlockWalk {
     const int64_t first = std::max(strip.row, segment.source_row);
     const int64_t last = std::min(strip.row_end, segment.source_row + segment.rows);
     if (first < last && units_.keeps(first)) units_.store_scales(first, strip.col, edge_, strip.count);
-    const int64_t elements = (next.row - strip.row + kRows) * box_.stride + next.col - strip.col;
-    const int64_t ahead = elements * static_cast<int64_t>(sizeof(typename S::Bits));
+    const Blocks third = after(next);
     for (int64_t i = 0; i < edge_; i += kRows) {
       const int64_t row = std::max(first, strip.row + i), row_end = std::min(last, strip.row + i + kRows);
       if (row < row_end) {
+        const bool begins = i + kRows >= edge_;
+        const int64_t ahead = begins ? distance(strip, i, third, 0) : distance(strip, i, next, i + kRows);
         units_.encode(row, row_end - row, strip.col, strip.end, edge_, units_.coders.data(), ahead);
       }
-      search(next, next.row + i, std::min(next.row_end, next.row + i + kRows));
+      search_rows(next, i);
     }
+  }
+
+  // In bytes, from one row of a strip to one of another; none to a strip that there is not.
+  int64_t distance(const Blocks& from, int64_t row, const Blocks& to, int64_t to_row) const {
+    if (to.rows() <= 0) return 0;
+    const int64_t elements = (to.row + to_row - from.row - row) * box_.stride + to.col - from.col;
+    return elements * static_cast<int64_t>(sizeof(typename S::Bits));
   }
 
   // Blocks cut by the tensor's edge count its last element.

@@ -118,6 +118,9 @@ HWY_INLINE void encode_run(const typename S::Bits* from, int64_t count, const Un
 
 template <class S, class Codes, Encoding kEncoding, bool kZeroPoint>
 void encode_strip(const Strip& strip, const UnitCoder* units, int64_t ahead) {
+  using UnitEncoder = Encoder<S, Codes, kEncoding, kZeroPoint>;
+  // To the next row, which the processor does not foresee where rows are short and far apart.
+  const int64_t next_row = strip.stride * static_cast<int64_t>(sizeof(typename S::Bits));
   const UnitCoder* unit = units;
   for (int64_t col = 0, end = strip.unit_cols - strip.skipped; col < strip.cols;
        col = end, end += strip.unit_cols, ++unit) {
@@ -125,6 +128,8 @@ void encode_strip(const Strip& strip, const UnitCoder* units, int64_t ahead) {
     uint8_t* to = strip.to + col * Codes::kBits / 8;
     const int64_t cols = std::min(end, strip.cols) - col;
     for (int64_t row = 0; row < strip.rows; ++row, from += strip.stride, to += strip.to_stride) {
+      for (int64_t i = 0; strip.rows > 1 && i < cols; i += 4 * kLanes)
+        UnitEncoder::prefetch(from + i, next_row);
       encode_run<S, Codes, kEncoding, kZeroPoint>(from, cols, *unit, to, ahead);
     }
   }
