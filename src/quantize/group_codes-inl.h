@@ -16,24 +16,31 @@ HWY_BEFORE_NAMESPACE();
 namespace liveweight {
 namespace HWY_NAMESPACE {
 
-// Elements in the upper halves of 32-bit lanes, to fp32.
+// Elements in the lower or upper halves of 32-bit lanes, to fp32 and kUnit times as large.
 template <class S>
-struct UpperHalves;
+struct Halves;
 
 template <>
-struct UpperHalves<BF16Source> {
-  static constexpr float kLeastScale = 0;
-  static HWY_INLINE FloatVector widened(WordVector bits) { return hn::BitCast(FloatTag(), bits); }
+struct Halves<BF16Source> {
+  static constexpr float kLeastScale = 0, kUnit = 1;
+  static HWY_INLINE FloatVector lower(WordVector bits) {
+    return hn::BitCast(FloatTag(), hn::ShiftLeft<16>(bits));
+  }
+  static HWY_INLINE FloatVector upper(WordVector bits) {
+    return hn::BitCast(FloatTag(), hn::And(bits, hn::Set(WordTag(), 0xffff0000u)));
+  }
 };
 
+// Exponents are placed below bits that fp16's never reach, where 112 more would make the number itself.
 // Numbers below 2^-14 come out too large, but below 2^-14 as well: code 0 where scales are this large.
 template <>
-struct UpperHalves<F16Source> {
-  static constexpr float kLeastScale = 0x1p-12f;
-  static HWY_INLINE FloatVector widened(WordVector bits) {
-    const auto shifted = hn::BitCast(WordTag(), hn::ShiftRight<3>(hn::BitCast(IntTag(), bits)));
-    const auto placed = hn::And(shifted, hn::Set(WordTag(), 0x8fffe000u));
-    return hn::BitCast(FloatTag(), hn::Add(placed, hn::Set(WordTag(), 112u << 23)));
+struct Halves<F16Source> {
+  static constexpr float kLeastScale = 0x1p-12f, kUnit = 0x1p-16f;
+  static HWY_INLINE FloatVector lower(WordVector bits) { return upper(hn::ShiftLeft<16>(bits)); }
+  static HWY_INLINE FloatVector upper(WordVector bits) {
+    const WordTag d;
+    const auto shifted = hn::BitCast(d, hn::ShiftRight<3>(hn::BitCast(IntTag(), bits)));
+    return hn::BitCast(FloatTag(), hn::OrAnd(hn::Set(d, 96u << 23), shifted, hn::Set(d, 0x8fffe000u)));
   }
 };
 
@@ -46,22 +53,28 @@ class GroupCodes {
   static constexpr int64_t kStep = 2 * kLanes;
 
   static HWY_INLINE bool suits(const UnitBatch& batch, int64_t groups) {
-    if (UpperHalves<S>::kLeastScale == 0) return true;
+    if (Halves<S>::kLeastScale == 0) return true;
     const FloatTag d;
-    auto least = hn::Set(d, UpperHalves<S>::kLeastScale);
+    auto least = hn::Set(d, Halves<S>::kLeastScale);
     for (int64_t i = 0; i < groups; i += kLanes) {
       const auto used = hn::FirstN(d, static_cast<size_t>(groups - i));
       least = hn::Min(least, hn::IfThenElse(used, hn::Load(d, batch.scale + i), least));
     }
-    return hn::AllTrue(d, hn::Eq(least, hn::Set(d, UpperHalves<S>::kLeastScale)));
+    return hn::AllTrue(d, hn::Eq(least, hn::Set(d, Halves<S>::kLeastScale)));
   }
 
   // Of up to kBatch units.
-  HWY_INLINE GroupCodes(const UnitBatch& batch, int64_t groups) : batch_(batch) {
+  HWY_INLINE GroupCodes(const UnitBatch& batch, int64_t groups) {
+    const FloatTag d;
     for (int64_t i = 0; i < groups; i += kLanes) {
-      const FloatVector seven = hn::Mul(hn::Load(FloatTag(), batch.scale + i), hn::Set(FloatTag(), 7.0f));
-      const auto bits = hn::BitCast(WordTag(), S::bits_of(S::rounded(seven)));
+      const FloatVector scale = hn::Load(d, batch.scale + i);
+      const auto bits = hn::BitCast(WordTag(), S::bits_of(S::rounded(hn::Mul(scale, hn::Set(d, 7.0f)))));
       hn::Store(hn::Or(bits, hn::ShiftLeft<16>(bits)), WordTag(), seven_ + i);
+      const FloatVector unit = hn::Set(d, 1 / Halves<S>::kUnit);
+      const FloatVector reciprocal = hn::Load(d, batch.reciprocal + i);
+      const FloatVector rest = hn::Mul(hn::NegMulAdd(scale, reciprocal, hn::Set(d, 1.0f)), reciprocal);
+      hn::Store(hn::Mul(reciprocal, unit), d, reciprocal_ + i);
+      hn::Store(hn::Mul(rest, unit), d, rest_ + i);
     }
   }
 
@@ -89,6 +102,7 @@ class GroupCodes {
 
  private:
   using Tag = BitsTag<S>;
+  static constexpr bool kLong = S::kMantissaBits > 7;
   static constexpr int kBelow = 23 - S::kMantissaBits;  // bits of fp32 that the dtype lacks
 
   // Two codes plus 8 in the low byte of each lane.
@@ -97,26 +111,26 @@ class GroupCodes {
     // Codes end at 7, and what is nearer to 8 is not needed.
     const auto most = hn::BitCast(Tag(), hn::Set(d, seven_[group]));
     const auto bits = hn::BitCast(d, hn::Min(hn::LoadU(Tag(), from), most));
-    const auto even = code(hn::ShiftLeft<16>(bits), group);
-    const auto odd = code(hn::And(bits, hn::Set(d, 0xffff0000u)), group);
+    const auto even = code(Halves<S>::lower(bits), group), odd = code(Halves<S>::upper(bits), group);
     return hn::Or(even, hn::ShiftLeft<4>(odd));
   }
 
-  // Half up is to nearest even: no quotient of two such numbers lies half-way between two. One correction
-  // (encode-inl.h) is enough for eleven bits, none for eight.
-  HWY_INLINE WordVector code(WordVector element, int64_t group) const {
+  // Half up is to nearest even: no quotient of two such numbers lies half-way between two. Of eight bits none
+  // is so near to half-way that a product with the reciprocal is not as good; of eleven bits one with all of
+  // the reciprocal is, and what fp32 does not hold of it.
+  HWY_INLINE WordVector code(FloatVector x, int64_t group) const {
     const WordTag d;
-    const FloatVector x = UpperHalves<S>::widened(element);
-    const FloatVector scale = hn::Set(FloatTag(), batch_.factor[group]);
-    const FloatVector reciprocal = hn::Set(FloatTag(), batch_.reciprocal[group]);
-    const FloatVector q = quotient < S::kMantissaBits == 7 ? 0 : 1 > (x, scale, reciprocal);
+    const FloatVector reciprocal = hn::Set(FloatTag(), reciprocal_[group]);
+    const FloatVector q = kLong ? hn::MulAdd(x, reciprocal, hn::Mul(x, hn::Set(FloatTag(), rest_[group])))
+                                : hn::Mul(x, reciprocal);
     const auto sum = hn::Add(hn::BitCast(d, q), hn::Set(d, 1u << (kBelow - 1)));
     const auto rounded = hn::And(sum, hn::Set(d, ~uint32_t{0} << kBelow));
     return hn::BitCast(d, hn::Add(hn::BitCast(FloatTag(), rounded), hn::Set(FloatTag(), 0x1.8p23f + 8)));
   }
 
-  const UnitBatch& batch_;
   HWY_ALIGN uint32_t seven_[kBatch];  // seven times the scale, twice
+  // For kUnit times the elements, and what it lacks.
+  HWY_ALIGN float reciprocal_[kBatch], rest_[kBatch];
 };
 
 }  // namespace HWY_NAMESPACE
