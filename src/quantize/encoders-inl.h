@@ -14,6 +14,7 @@
 #include "quantize/encode-inl.h"
 #include "quantize/group_codes-inl.h"
 #include "quantize/mantissa_table-inl.h"
+#include "quantize/offset_codes-inl.h"
 #include "quantize/unit_scale-inl.h"
 #include "quantize/untied_codes-inl.h"
 
@@ -140,6 +141,11 @@ inline constexpr bool kPaired = sizeof(typename S::Bits) == 2 &&
                                 std::is_same_v<Codes, Int4Codes<8>>&& kEncoding == Encoding::kDivideRounded &&
                                 !kZeroPoint;
 
+template <class S, class Codes, Encoding kEncoding>
+inline constexpr bool kOffset =
+    std::is_same_v<S, BF16Source>&& std::is_same_v<Codes, Int4Codes<0>>&& kEncoding ==
+    Encoding::kOffsetDivide;
+
 template <class S, class Codes, Encoding kEncoding, bool kZeroPoint>
 void encode_groups(const void* from, int64_t groups, int64_t size, const UnitBatch& batch,
                    const Factors& range, uint8_t* to, int64_t ahead) {
@@ -155,6 +161,10 @@ void encode_groups(const void* from, int64_t groups, int64_t size, const UnitBat
     if (GroupCodes<S>::suits(batch, groups)) {
       return GroupCodes<S>(batch, groups).encode(elements, groups, size, to, stream, ahead);
     }
+  }
+  if constexpr (kOffset<S, Codes, kEncoding>) {
+    const OffsetCodes codes(batch, groups);
+    if (codes.suits()) return codes.encode(elements, groups, size, to, stream, ahead);
   }
   const int64_t bytes = size * Codes::kBits / 8;
   int64_t i = 0;

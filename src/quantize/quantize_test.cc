@@ -314,6 +314,24 @@ TEST_P(QuantizeTest, QuotientsNextToTiesAreRoundedAsTheOraclesAre) {
   }
 }
 
+// Integers from -15 to 15 times a number, where every second one is half-way between two codes of an offset,
+// exactly or as far from it as the scale was rounded.
+TEST_P(QuantizeTest, GroupsFullOfTiesAreTheOraclesToo) {
+  constexpr int64_t kRows = 64, kCols = 1088;
+  Random random(9);
+  for (const std::string& name : kSchemes) {
+    for (const DType dtype : kDTypes) {
+      Matrix matrix = zeros(dtype, kRows, kCols);
+      for (int64_t i = 0; i < kRows * kCols; ++i) {
+        const auto times = static_cast<float>(1 + i / kCols % 16);
+        const auto number = static_cast<float>(i % 32 < 2 ? 15 * (2 * (i % 2) - 1) : up_to(random, 30) - 15);
+        store_high_precision(dtype, matrix.data.data(), i, times * number);
+      }
+      expect_equal(matrix, parse_scheme(name).value());
+    }
+  }
+}
+
 // Four blocks of ones, the right two of 64 columns, but for the very last element, which is an 8.
 Matrix four_blocks() {
   constexpr int64_t kRows = 256, kCols = 192;
