@@ -20,7 +20,11 @@ namespace HWY_NAMESPACE {
 template <class S>
 class BlockWalk {
  public:
-  explicit BlockWalk(BoxUnits<S>& units) : units_(units), box_(units.box), edge_(units.format.scheme.size) {}
+  explicit BlockWalk(BoxUnits<S>& units)
+      : units_(units),
+        box_(units.box),
+        edge_(units.format.scheme.size),
+        one_row_(box_.cols <= edge_ && units.is_one_run()) {}
 
   Fault quantize() {
     Blocks now = strip_at(box_.row, box_.col);
@@ -62,6 +66,7 @@ class BlockWalk {
   }
 
   void search(const Blocks& strip) {
+    if (one_row_) return largest_[0].add(units_.at(strip.row, strip.col), strip.rows() * box_.cols);
     for (int64_t i = 0; i < edge_; i += kRows) search_rows(strip, i);
   }
 
@@ -99,6 +104,10 @@ class BlockWalk {
     const int64_t first = std::max(strip.row, segment.source_row);
     const int64_t last = std::min(strip.row_end, segment.source_row + segment.rows);
     if (first < last && units_.keeps(first)) units_.store_scales(first, strip.col, edge_, strip.count);
+    if (one_row_) {
+      units_.encode_run(strip.row, strip.rows(), units_.coders.front(), distance(strip, 0, next, 0));
+      return search(next);
+    }
     const Blocks third = after(next);
     for (int64_t i = 0; i < edge_; i += kRows) {
       const int64_t row = std::max(first, strip.row + i), row_end = std::min(last, strip.row + i + kRows);
@@ -130,6 +139,7 @@ class BlockWalk {
   BoxUnits<S>& units_;
   const SourceBox& box_;
   const int64_t edge_;
+  const bool one_row_;  // the rows of a block, one behind the other, where no other block is beside it
   LargestMagnitude<S> largest_[kStripBlocks];  // of what is searched
 };
 
