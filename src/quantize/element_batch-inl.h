@@ -24,7 +24,7 @@ class BatchEncoder {
     const FloatTag d;
     const auto* elements = reinterpret_cast<const typename S::Bits*>(batch.elements);
     const auto near = set(rule_.rule.divisor * ElementRule::kNearLargest);
-    batch.large = batch.unclear = 0;
+    batch.large = batch.unclear = batch.like_zeros = 0;
     batch.decided = decided_of(batch.old_code);
     for (int64_t i = 0; i < count; i += kLanes) {
       const auto scale = hn::Load(d, batch.scale + i), x = S::load(elements + i);
@@ -37,10 +37,12 @@ class BatchEncoder {
           hn::Rebind<uint8_t, WordTag>(), batch.code + i);
       batch.large |= bits_of_mask(hn::Not(small)) << i;
       batch.unclear |= bits_of_mask(hn::Not(clear)) << i;
+      batch.like_zeros |= bits_of_mask(hn::Eq(scale, set(rule_.scale_like_zeros))) << i;
     }
     const uint64_t used = count == kElementBatch ? ~uint64_t{0} : (uint64_t{1} << count) - 1;
     batch.large &= used;
     batch.unclear &= used;
+    batch.like_zeros &= used;
     batch.decided &= used;
   }
 

@@ -37,20 +37,23 @@ ElementRule::ElementRule(const Scheme& scheme, DType source_dtype)
   from_scale = rule.form == ScaleForm::kAmaxOverC || from_largest;
   // Below these a scale, or the largest magnitude that it tells, is no longer rounded to within a percent.
   if (source == DType::kF16 && rule.scale_in_source_dtype) lowest_scale = 0x1p-13f;
-  if (rule.zero_scale != 0) unclear_scale = rule.zero_scale;
+  // What is too small for a scale is far too small for an integer code. E4M3 has codes for some of it.
+  const bool integer = element != Element::kE4M3;
+  if (rule.zero_scale != 0) (integer ? scale_like_zeros : unclear_scale) = rule.zero_scale;
   if (inverse) unclear_scale = 1;
   constexpr float kDeciding = 0.97f;  // a little below kNearLargest, as codes are rounded
   deciding_code = static_cast<int>(std::lround(rule.divisor * kDeciding));
-  floor = scale_of(0);
+  floor = rule.zero_scale != 0 ? 0 : scale_of(0);
 }
 
 void encode_elements_reference(const ElementRule& rule, ElementBatch& batch, int64_t count) {
-  batch.large = batch.unclear = batch.decided = 0;
+  batch.large = batch.unclear = batch.like_zeros = batch.decided = 0;
   for (int64_t i = 0; i < count; ++i) {
     const float x = load_high_precision(rule.source, batch.elements, i);
     const UnitScale unit = numbers_of(rule, batch.scale[i]);
     const float near = batch.scale[i] * (rule.rule.divisor * ElementRule::kNearLargest);
     if (!unit.finite) batch.unclear |= uint64_t{1} << i;
+    if (batch.scale[i] == rule.scale_like_zeros) batch.like_zeros |= uint64_t{1} << i;
     if (!(std::fabs(x) < near)) batch.large |= uint64_t{1} << i;
     if (rule.may_decide(batch.old_code[i])) batch.decided |= uint64_t{1} << i;
     if (!unit.finite) continue;

@@ -17,10 +17,11 @@ struct ElementBatch {
   alignas(64) uint8_t old_code[kElementBatch] = {};  // what is there; of int4 the lower half counts
   alignas(64) uint8_t code[kElementBatch] = {};      // int4: code + 8
   // A bit for each element. `large`: it may raise its unit's scale, or be one that holds it up. `unclear`:
-  // the scale does not tell the unit's numbers, and the code is not valid. `decided`: the unit's scale may
-  // come from the element whose code is there.
+  // the scale does not tell the unit's numbers, and the code is not valid. `like_zeros`: the scale is one
+  // that a unit of zeros has, too. `decided`: the unit's scale may come from the element whose code is there.
   uint64_t large = 0;
   uint64_t unclear = 0;
+  uint64_t like_zeros = 0;
   uint64_t decided = 0;
 };
 
@@ -39,13 +40,16 @@ struct ElementRule {
   bool from_largest = false;       // the factor follows from the largest magnitude, which the scale tells
   float lowest_scale = 0x1p-100f;  // of those that are clear
   float unclear_scale = -1;        // stands for two different things
+  float scale_like_zeros = -1;     // for two as well, but those of zeros have no other codes
   int deciding_code = 0;           // integer codes below it, either way, are of elements that decide nothing
-  float floor = 0;                 // the scale of a unit of zeros: no smaller one is there
+  float floor = 0;                 // no smaller scale is there
 
   // The scale of a unit whose largest magnitude is that.
   float scale_of(float magnitude) const {
     return make_unit_scale(rule, source, {magnitude, -magnitude, magnitude}).scale;
   }
+  // Whether an element with that integer code can be of a unit of zeros.
+  bool is_zero(uint8_t code) const { return element == Element::kInt4 ? (code & 0x0f) == 8 : code == 0; }
   // Whether an element with that code can be the one that its unit's scale comes from.
   bool may_decide(uint8_t code) const {
     if (element == Element::kE4M3) return (code & 0x7f) >= 0x7e;

@@ -64,6 +64,7 @@ TEST_P(ElementBatchOn, HasTheOraclesCodesAndMasksForEveryProfileAndDtype) {
       encode_elements_reference(rule, oracle, count);
       ASSERT_EQ(fast.large, oracle.large);
       ASSERT_EQ(fast.unclear, oracle.unclear);
+      ASSERT_EQ(fast.like_zeros, oracle.like_zeros);
       ASSERT_EQ(fast.decided, oracle.decided);
       for (int64_t i = 0; i < count; ++i) {
         const bool clear = (fast.unclear >> i & 1) == 0;
@@ -134,12 +135,32 @@ TEST(ElementBatch, TellsFromTheScaleAloneWhatTheWholeUnitTells) {
               : static_cast<uint8_t>(encode_integer(rule.rule, rule.source, unit, drawn.x) +
                                      (rule.element == Element::kInt4 ? 8 : 0));
       ASSERT_EQ(batch.code[0], expected);
+      if (batch.like_zeros && rule.is_zero(expected)) continue;
       const float own = rule.scale_of(std::fabs(drawn.x));
       if (own == unit.scale && unit.scale != rule.floor) {
         ASSERT_TRUE(batch.large);
         ASSERT_TRUE(rule.may_decide(expected)) << drawn.x << " of " << drawn.largest;
       }
     }
+  }
+}
+
+// Why another code than zero tells that a unit is none of zeros, whatever its scale is.
+TEST(ElementBatch, HasOnlyZeroCodesInUnitsThatAreTooSmallForAScale) {
+  for (const ElementRule& rule : all_rules()) {
+    if (rule.scale_like_zeros < 0) continue;
+    UnitScale zeros = make_unit_scale(rule.rule, rule.source, {});
+    ASSERT_EQ(zeros.scale, rule.scale_like_zeros);
+    int units = 0;
+    for (float x = 0x1p-149f; x < zeros.scale; x *= 1.001f + 0x1p-149f / x) {
+      const float largest = round_to(rule.source, x);
+      if (rule.scale_of(largest) != zeros.scale) continue;
+      ++units;
+      for (const float element : {largest, -largest}) {
+        ASSERT_EQ(encode_integer(rule.rule, rule.source, zeros, element), 0) << element;
+      }
+    }
+    EXPECT_GT(units, 0);
   }
 }
 

@@ -87,15 +87,27 @@ void Batch::copy(const Batch& ahead) const {
   }
 }
 
+// A code that is here and not zero tells that its unit is none of zeros.
+uint64_t Batch::unclear() const {
+  uint64_t unclear = elements_.unclear;
+  for (uint64_t left = elements_.like_zeros; left; left &= left - 1) {
+    const auto i = static_cast<int64_t>(__builtin_ctzll(left));
+    const bool known = (places_.keeps >> i & 1) && !patch_->rule.is_zero(elements_.old_code[i]);
+    if (!known) unclear |= uint64_t{1} << i;
+  }
+  return unclear;
+}
+
 // Of what is not here nothing is known by its code.
 void Batch::find_doubtful(Questions& questions) const {
   const uint64_t may_have_decided = elements_.decided | ~places_.keeps;
-  uint64_t left = places_.counts & (elements_.large | elements_.unclear | may_have_decided);
+  const uint64_t unclear = this->unclear();
+  uint64_t left = places_.counts & (elements_.large | unclear | may_have_decided);
   for (; left; left &= left - 1) {
     const auto i = static_cast<int64_t>(__builtin_ctzll(left));
     const uint32_t position = patch_->changes.positions[first_ + static_cast<size_t>(i)];
     const float scale = elements_.scale[i];
-    if (elements_.unclear >> i & 1) {
+    if (unclear >> i & 1) {
       patch_->doubtful.push_back(position);
       continue;
     }

@@ -111,6 +111,7 @@ class Batch {
   void load_scales();
   template <size_t kBytes>
   void copy(const Batch& ahead) const;
+  uint64_t unclear() const;
   void find_doubtful(Questions& questions) const;
   template <int64_t kBits>
   void store(const Batch& ahead);

@@ -201,6 +201,24 @@ TEST(PatchElements, DoesNotDoubtUnitsWhoseLargestElementChangesItsSign) {
   }
 }
 
+// 7.5 times bf16's epsilon, which is the scale of zeros, too.
+TEST(PatchElements, DoubtsAUnitWhoseScaleZerosHaveTooOnlyWhereACodeIsZero) {
+  const Scheme scheme = parse_scheme("int4_per_group:32").value();
+  Matrix old = zeros(DType::kBF16, 1, 64), updated = old;
+  const auto set = [&](int64_t i, float before, float after) {
+    store_high_precision(DType::kBF16, old.data.data(), i, before);
+    store_high_precision(DType::kBF16, updated.data.data(), i, after);
+  };
+  set(0, 0.05859375f, 0.05859375f);
+  set(1, 0.03f, -0.02f);
+  Slot slot(scheme, DType::kBF16, {1, 64, 0, 64, {{0, 1, 0, 0}}});
+  ASSERT_FALSE(quantize_box(box_of(old), slot.region(), tensor_unit_of(old)));
+  EXPECT_TRUE(patch(slot, old, updated, true).empty());
+  set(2, 0, 0.03f);
+  set(33, 0, 0.03f);
+  EXPECT_EQ(patch(slot, old, updated, true), (std::vector<uint32_t>{2, 33}));
+}
+
 TEST(PatchElements, DoesNotDoubtUnitsThatARankHoldsNothingOf) {
   for (const char* name : {"int4_per_group:32@torchao-intx", "fp8_per_block@vllm"}) {
     const Scheme scheme = parse_scheme(name).value();
