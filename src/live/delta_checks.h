@@ -16,8 +16,8 @@ struct SourceChanges {
   std::span<const std::byte> values;
   std::shared_ptr<const void> owner;
 
-  TensorDelta delta_of(const Source& source) && {
-    return {source.name, source.dtype, source.shape, positions, values, std::move(owner)};
+  TensorDelta delta_of(const Source& source) const {
+    return {source.name, source.dtype, source.shape, positions, values, owner};
   }
 };
 

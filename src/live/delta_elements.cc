@@ -9,6 +9,15 @@
 
 namespace liveweight {
 
+namespace {
+
+// Of so many rows: those of whole tiles. By a division of 32 bits, which takes a third of the time.
+int64_t whole_tiles(int64_t rows, const Target& target) {
+  return static_cast<uint32_t>(rows) / static_cast<uint32_t>(target.tile_rows) * target.tile_rows;
+}
+
+}  // namespace
+
 std::vector<DeltaStaging::Job> DeltaStaging::queue_jobs() {
   std::vector<Job> jobs;
   jobs.reserve(queued_.size());
@@ -75,9 +84,14 @@ void DeltaStaging::add_patches(const Job& job, std::vector<ElementPatch>& patche
   const SourceChanges& changes = *job.changes;
   std::byte* slot = slot_of_(target.parameter);
   const std::byte* old = has_old_ && format.scheme.quantizes() ? old_of(job.source).data : nullptr;
+  const int64_t job_end = job.part.row + job.part.rows;
+  const auto first_of_row = [&](int64_t row) {
+    if (row == job.part.row) return job.part.begin;
+    if (row == job_end) return job.part.end;
+    return first_from(changes.positions, job.part.begin, job.part.end, row * source.cols);
+  };
   const auto add_rows = [&](const Segment& segment, int64_t begin_row, int64_t end_row) {
-    const size_t begin = first_from(changes.positions, job.part.begin, job.part.end, begin_row * source.cols);
-    const size_t end = first_from(changes.positions, begin, job.part.end, end_row * source.cols);
+    const size_t begin = first_of_row(begin_row), end = first_of_row(end_row);
     patches.push_back(
         {{&format, slot, target.matrix, segment},
          source.dtype,
@@ -85,11 +99,11 @@ void DeltaStaging::add_patches(const Job& job, std::vector<ElementPatch>& patche
           changes.values.data() + begin * static_cast<size_t>(element_bytes(source)), source.cols, old},
          {}});
   };
-  const int64_t tile = target.tile_rows, job_end = job.part.row + job.part.rows;
   int64_t covered = job.part.row;
   for (const Segment& segment : target.segments) {
-    const int64_t begin = std::max(job.part.row, segment.source_row / tile * tile);
-    const int64_t end = std::min(job_end, (segment.source_row + segment.rows + tile - 1) / tile * tile);
+    const int64_t begin = std::max(job.part.row, whole_tiles(segment.source_row, target));
+    const int64_t end =
+        std::min(job_end, whole_tiles(segment.source_row + segment.rows + target.tile_rows - 1, target));
     if (begin >= end) continue;
     // A tensor-wide scale counts the elements that other ranks keep, too.
     if (is_tensor_wide(target)) add_rows(Segment{}, covered, begin);

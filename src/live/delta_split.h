@@ -25,10 +25,14 @@ template <typename Take>
 void split_rows(std::span<const uint32_t> positions, int64_t rows, int64_t cols, int64_t tile_rows,
                 const Take& take) {
   constexpr size_t kPart = size_t{1} << 14;
+  // Divisions of 32 bits take a third of the time.
+  const auto tile_of = [&](uint32_t position) {
+    return position / static_cast<uint32_t>(cols) / static_cast<uint32_t>(tile_rows);
+  };
   for (size_t begin = 0; begin < positions.size();) {
-    const int64_t row = positions[begin] / cols / tile_rows * tile_rows;
+    const int64_t row = tile_of(positions[begin]) * tile_rows;
     const size_t last = std::min(begin + kPart, positions.size()) - 1;
-    const int64_t end_row = std::min(rows, (positions[last] / cols / tile_rows + 1) * tile_rows);
+    const int64_t end_row = std::min(rows, (tile_of(positions[last]) + 1) * tile_rows);
     const size_t end = first_from(positions, last, positions.size(), end_row * cols);
     take(DeltaRows{begin, end, row, end_row - row});
     begin = end;

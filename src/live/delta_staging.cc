@@ -52,28 +52,31 @@ Status DeltaStaging::run(const Mirror* mirror, bool has_old, const std::string& 
   why_ = why;
   const std::vector<Job> jobs = queue_jobs();
   const std::vector<size_t> ends = ends_of_shares(jobs);
-  LW_TRY(run_jobs(static_cast<int64_t>(ends.size()), [&](int64_t i) {
-    const size_t begin = i == 0 ? 0 : ends[static_cast<size_t>(i) - 1];
-    return patch(std::span(jobs).subspan(begin, ends[static_cast<size_t>(i)] - begin));
+  // One thread makes what the mirror will be told while the others wake up.
+  LW_TRY(run_jobs(static_cast<int64_t>(ends.size()) + 1, [&](int64_t job) -> Status {
+    const auto i = static_cast<size_t>(job);
+    if (i == 0) return note_changes();
+    const size_t begin = i == 1 ? 0 : ends[i - 2];
+    return patch(std::span(jobs).subspan(begin, ends[i - 1] - begin));
   }));
   for (const auto& [key, doubtful] : doubtful_matrices_) LW_TRY(quantize_matrix(key, doubtful));
   return quantize_all_edges();
 }
 
-std::vector<TensorDelta> DeltaStaging::take() {
-  std::vector<TensorDelta> all;
-  all.reserve(queued_.size() + plan_.aliases.size());
+// Under every name that the mirror has.
+Status DeltaStaging::note_changes() {
+  if (!mirror_) return {};
+  noted_.reserve(queued_.size() + plan_.aliases.size());
+  const auto note = [&](int32_t index, const SourceChanges& changes) {
+    const Source& source = plan_.sources[index];
+    if (mirror_->contains(source.name)) noted_.push_back(changes.delta_of(source));
+  };
   for (const int32_t alias : plan_.aliases) {
-    const Source& source = plan_.sources[alias];
-    if (has(alias) || !has(source.alias_of)) continue;
-    all.push_back(SourceChanges(changes_of(source.alias_of)).delta_of(source));
+    const int32_t primary = plan_.sources[alias].alias_of;
+    if (!has(alias) && has(primary)) note(alias, changes_of(primary));
   }
-  for (CheckedDelta& delta : queued_) {
-    all.push_back(std::move(delta.changes).delta_of(plan_.sources[delta.source]));
-  }
-  queued_.clear();
-  std::fill(place_.begin(), place_.end(), kNone);
-  return all;
+  for (const auto& [index, changes] : queued_) note(index, changes);
+  return {};
 }
 
 }  // namespace liveweight

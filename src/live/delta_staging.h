@@ -49,8 +49,9 @@ class DeltaStaging {
   // already.
   Status run(const Mirror* mirror, bool has_old, const std::string& why);
 
-  // All that changes, under every name that a checkpoint may hold it by. Nothing is queued any more.
-  std::vector<TensorDelta> take();
+  // What `run` changed, for the mirror that it was given: under all names that this has.
+  bool has_noted() const { return mirror_ != nullptr; }
+  std::vector<TensorDelta> take_noted() { return std::move(noted_); }
   const DeltaCounts& counts() const { return counts_; }
 
  private:
@@ -76,6 +77,7 @@ class DeltaStaging {
   void queue(int32_t source, SourceChanges changes);
   const SourceChanges& changes_of(int32_t source) const { return queued_[place_[source]].changes; }
   std::vector<Job> queue_jobs();
+  Status note_changes();
   static std::vector<size_t> ends_of_shares(const std::vector<Job>& jobs);
   Status patch(std::span<const Job> jobs);
   void add_patches(const Job& job, std::vector<ElementPatch>& patches) const;
@@ -113,6 +115,7 @@ class DeltaStaging {
   const Mirror* mirror_ = nullptr;
   bool has_old_ = false;
   std::string why_;
+  std::vector<TensorDelta> noted_;
   std::map<Key, std::vector<UnitBox>> doubtful_matrices_;  // the elements that may move their scale
   DeltaCounts counts_;
   int64_t added_ = 0;

@@ -18,8 +18,8 @@ struct GateOpener {
 }  // namespace
 
 void LiveModel::Implementation::keep_previous(int32_t parameter) {
-  const bool differs = std::binary_search(last_touched.begin(), last_touched.end(), parameter);
-  if (!previous_valid || !differs || undos[parameter]) return;
+  if (!previous_valid || undos[parameter]) return;
+  if (!std::binary_search(last_touched.begin(), last_touched.end(), parameter)) return;
   auto undo = save_lag(tables(), parameter, lags[parameter], next_slot(parameter));
   if (!undo) return forget_previous();
   undos[parameter] = std::make_unique<SlotUndo>(std::move(*undo));

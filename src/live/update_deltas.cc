@@ -142,9 +142,9 @@ Status Update::Implementation::compare_with_mirror(int32_t source, std::span<con
 // Only changes can be noted at their cost.
 Status Update::Implementation::record_in_mirror() {
   const bool changes_only = deltas->tensors() == coverage->tensors();
-  if (!check_mirror() || (!changes_only && (!whole_changes || whole_changes->overflowed()))) return {};
-  std::vector<TensorDelta> changes = deltas->take();
-  std::erase_if(changes, [&](const TensorDelta& delta) { return !model.mirror->contains(delta.name); });
+  if (!check_mirror() || (deltas->tensors() > 0 && !deltas->has_noted())) return {};
+  if (!changes_only && (!whole_changes || whole_changes->overflowed())) return {};
+  std::vector<TensorDelta> changes = deltas->take_noted();
   if (!changes_only) {
     std::vector<TensorDelta> whole = whole_changes->take(*model.mirror);
     std::move(whole.begin(), whole.end(), std::back_inserter(changes));
