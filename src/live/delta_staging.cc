@@ -17,11 +17,14 @@ bool equal(const SourceChanges& a, const SourceChanges& b) {
 
 }  // namespace
 
-void DeltaStaging::add(int32_t source, SourceChanges changes) {
+void DeltaStaging::add(std::span<CheckedDelta> checked) {
   std::lock_guard lock(mutex_);
-  counts_.changed_elements += changes.positions.size();
-  ++added_;
-  queue(source, std::move(changes));
+  queued_.reserve(queued_.size() + checked.size());
+  added_ += std::ssize(checked);
+  for (auto& [source, changes] : checked) {
+    counts_.changed_elements += changes.positions.size();
+    queue(source, std::move(changes));
+  }
 }
 
 void DeltaStaging::queue(int32_t source, SourceChanges changes) {

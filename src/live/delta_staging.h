@@ -35,8 +35,8 @@ class DeltaStaging {
         lag_of_(std::move(lag_of)),
         place_(plan.sources.size(), kNone) {}
 
-  // Queues changes that were checked. Thread-safe.
-  void add(int32_t source, SourceChanges changes);
+  // Queues changes that were checked, and takes them from the list. Thread-safe.
+  void add(std::span<CheckedDelta> checked);
   bool has(int32_t source) const { return place_[source] != kNone; }
   int64_t tensors() const { return added_; }  // that came
 

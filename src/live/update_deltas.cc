@@ -46,11 +46,11 @@ Status Update::Implementation::queue_deltas(std::span<const TensorDelta> all) {
   }));
   for (size_t i = 0; i < all.size(); ++i) {
     if (!is_checked_alone(all[i])) LW_TRY(check(i));
-    auto& [source, changes] = checked[i];
+    const auto& [source, changes] = checked[i];
     LW_TRY(coverage->add_changes(source, changes.positions.size_bytes() + changes.values.size()));
-    deltas->add(source, std::move(changes));
     touch(source, true);
   }
+  deltas->add(checked);
   return {};
 }
 
