@@ -131,7 +131,8 @@ Result<std::vector<DeltaFigures>> measure_deltas(const std::filesystem::path& di
   const auto run = [&](double share, int64_t steady_group, DeltaFigures& figures) {
     std::vector<TensorDelta> deltas;
     for (const CheckpointTensor& tensor : opened.checkpoint.tensors()) {
-      deltas.push_back(draw(random, *mirror, tensor, share, steady_group));
+      TensorDelta delta = draw(random, *mirror, tensor, share, steady_group);
+      if (!delta.positions.empty()) deltas.push_back(std::move(delta));  // as DeltaWriter leaves them out
     }
     return run_round(*model, deltas, elements, target, figures);
   };
