@@ -2,11 +2,14 @@
 #include <gtest/gtest.h>
 
 #include <array>
+#include <cmath>
 #include <memory>
 
 #include "live/delta_checks.h"
 #include "live/delta_split.h"
+#include "live/piece.h"
 #include "live/slot_lag.h"
+#include "tensor/codec.h"
 
 namespace liveweight {
 namespace {
@@ -84,6 +87,29 @@ TEST(DeltaParts, WithoutAnOwnerAreCopied) {
 TEST(DeltaParts, TakeTheNameOfTheTensorInTheModel) {
   const Source source = one_source();
   EXPECT_EQ(owned({"another", DType::kF32, {2, 4}, {}, {}, nullptr}, source).delta_of(source).name, "w");
+}
+
+TEST(DeltaParts, AreRefusedForTheFirstValueThatIsNotFiniteOfEveryDtype) {
+  Source source = one_source();
+  const std::vector<uint32_t> positions = every_element(8);
+  for (const DType dtype : {DType::kBF16, DType::kF16, DType::kF32}) {
+    source.dtype = dtype;
+    const float largest = dtype == DType::kF16 ? 65504.0f : 0x1.fep127f;
+    for (const float wrong : {INFINITY, -INFINITY, NAN}) {
+      alignas(float) std::array<std::byte, 8 * sizeof(float)> values{};
+      const SourceChanges changes{
+          positions, std::span(values).first(8 * static_cast<size_t>(element_bytes(source))), nullptr};
+      for (int64_t i = 0; i < 8; ++i) {
+        store_high_precision(dtype, values.data(), i, i % 2 == 0 ? largest : -largest);
+      }
+      EXPECT_TRUE(check_changes(source, changes));
+      for (const int64_t i : {7, 5}) store_high_precision(dtype, values.data(), i, wrong);
+      const Status status = check_changes(source, changes);
+      ASSERT_FALSE(status) << to_string(dtype) << ' ' << wrong;
+      EXPECT_EQ(status.error().code, ErrorCode::kNonFinite);
+      EXPECT_NE(status.error().message.find("[1, 1]"), std::string::npos) << status.error().message;
+    }
+  }
 }
 
 TEST(SlotLag, IsNoneOnlyWhereNothingMayDiffer) {
