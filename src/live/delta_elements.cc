@@ -11,8 +11,10 @@ namespace liveweight {
 
 namespace {
 
-// Of so many rows: those of whole tiles. By a division of 32 bits, which takes a third of the time.
+// Of so many rows: those of whole tiles. By a division of 32 bits wherever that can be, as it takes a third
+// of the time.
 int64_t whole_tiles(int64_t rows, const Target& target) {
+  if (rows >> 32 != 0) return rows / target.tile_rows * target.tile_rows;
   return static_cast<uint32_t>(rows) / static_cast<uint32_t>(target.tile_rows) * target.tile_rows;
 }
 
