@@ -11,6 +11,7 @@ import argparse
 import functools
 import itertools
 import json
+import os
 import statistics
 import tempfile
 import time
@@ -81,6 +82,7 @@ class Weights:
     def __init__(self, tensors):
         self.file = tempfile.NamedTemporaryFile(suffix=".safetensors")
         save_file(tensors, self.file.name)
+        os.fsync(self.file.fileno())  # else the system writes it beside the first rounds
         self.tensors = dict(self.read())
 
     def read(self):
