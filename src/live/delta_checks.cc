@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cstring>
 
 #include "live/apply.h"
 #include "live/parallel_jobs.h"
@@ -38,16 +37,13 @@ Status check_positions(const Source& source, std::span<const uint32_t> positions
               {source.name});
 }
 
-// Whether any of them has all bits of an exponent. They may lie at any address.
+// Whether any of them has all bits of an exponent.
 template <typename Bits>
 bool any_special(const std::byte* values, size_t count, Bits exponent) {
-  bool found = false;
-  for (size_t i = 0; i < count; ++i) {
-    Bits bits = 0;
-    std::memcpy(&bits, values + i * sizeof bits, sizeof bits);
-    found |= (bits & exponent) == exponent;
-  }
-  return found;
+  const auto* bits = reinterpret_cast<const Bits*>(values);
+  Bits found = 0;
+  for (size_t i = 0; i < count; ++i) found |= (bits[i] & exponent) == exponent ? 1 : 0;
+  return found != 0;
 }
 
 // A few values of a tensor come every other microsecond. Vectors of 512 bits, as absolute_maximum has them,

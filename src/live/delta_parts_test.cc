@@ -1,7 +1,6 @@
 // The parts of a delta's way into a model, each alone.
 #include <gtest/gtest.h>
 
-#include <algorithm>
 #include <array>
 #include <cmath>
 #include <memory>
@@ -98,18 +97,14 @@ TEST(DeltaParts, AreRefusedForTheFirstValueThatIsNotFiniteOfEveryDtype) {
     const float largest = dtype == DType::kF16 ? 65504.0f : 0x1.fep127f;
     for (const float wrong : {INFINITY, -INFINITY, NAN}) {
       alignas(float) std::array<std::byte, 8 * sizeof(float)> values{};
-      const auto check = [&] {
-        std::array<std::byte, 1 + sizeof values> anywhere{};
-        std::copy(values.begin(), values.end(), anywhere.begin() + 1);
-        const size_t bytes = 8 * static_cast<size_t>(element_bytes(source));
-        return check_changes(source, {positions, std::span(anywhere).subspan(1, bytes), nullptr});
-      };
+      const SourceChanges changes{
+          positions, std::span(values).first(8 * static_cast<size_t>(element_bytes(source))), nullptr};
       for (int64_t i = 0; i < 8; ++i) {
         store_high_precision(dtype, values.data(), i, i % 2 == 0 ? largest : -largest);
       }
-      EXPECT_TRUE(check());
+      EXPECT_TRUE(check_changes(source, changes));
       for (const int64_t i : {7, 5}) store_high_precision(dtype, values.data(), i, wrong);
-      const Status status = check();
+      const Status status = check_changes(source, changes);
       ASSERT_FALSE(status) << to_string(dtype) << ' ' << wrong;
       EXPECT_EQ(status.error().code, ErrorCode::kNonFinite);
       EXPECT_NE(status.error().message.find("[1, 1]"), std::string::npos) << status.error().message;
