@@ -58,9 +58,10 @@ def find_destination(module, name, live, original, config) -> Destination | None
 
 def _all_zero(points: torch.Tensor | None) -> bool:
     """Of integer zero points; eight bytes at a time where that can be, as there is one for every group."""
-    if points is None or points.numel() * points.element_size() % 8 or not points.is_contiguous() or points.storage_offset() % 8:
-        return points is None or not bool(points.any())
-    return not bool(points.detach().view(-1).view(torch.int64).any())
+    if points is None:
+        return True
+    by_eight = points.is_contiguous() and points.numel() * points.element_size() % 8 == 0 and points.storage_offset() % 8 == 0
+    return not bool((points.detach().view(-1).view(torch.int64) if by_eight else points).any())
 
 
 _HIGH_PRECISION = (torch.bfloat16, torch.float16, torch.float32)
