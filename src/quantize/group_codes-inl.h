@@ -44,13 +44,37 @@ struct Halves<F16Source> {
   }
 };
 
+// Goes through groups of `size` elements, kStep at a time, and fetches what lies `ahead` bytes behind each.
+template <class Bits>
+class GroupSteps {
+ public:
+  static constexpr int64_t kStep = 2 * kLanes;
+
+  HWY_INLINE GroupSteps(const Bits* from, int64_t size, int64_t ahead)
+      : from_(from), steps_(size / kStep), ahead_(ahead), left_(steps_) {}
+
+  // What `take` makes of the next ones and the number of their group.
+  template <class Take>
+  HWY_INLINE auto next(const Take& take) {
+    __builtin_prefetch(reinterpret_cast<const char*>(from_) + ahead_, 0, 3);
+    const auto taken = take(from_, group_);
+    from_ += kStep;
+    if (--left_ == 0) ++group_, left_ = steps_;
+    return taken;
+  }
+
+ private:
+  const Bits* from_;
+  const int64_t steps_, ahead_;
+  int64_t group_ = 0, left_;
+};
+
 // Encoding::kDivideRounded without zero points: the quotient is rounded to the source's dtype, then to an
 // integer, both times to nearest even.
 template <class S>
 class GroupCodes {
  public:
   using Bits = typename S::Bits;
-  static constexpr int64_t kStep = 2 * kLanes;
 
   static HWY_INLINE bool suits(const UnitBatch& batch, int64_t groups) {
     if (Halves<S>::kLeastScale == 0) return true;
@@ -82,15 +106,11 @@ class GroupCodes {
   // so: one that is loaded from several stores would wait until all stores before it have left.
   HWY_INLINE void encode(const Bits* from, int64_t groups, int64_t size, uint8_t* to, bool stream,
                          int64_t ahead) const {
-    const int64_t steps = size / kStep, all = groups * steps;
-    int64_t group = 0, left = steps, step = 0;
-    const auto next = [&]() HWY_ATTR {
-      __builtin_prefetch(reinterpret_cast<const char*>(from) + ahead, 0, 3);
-      const auto codes = pairs(from, group);
-      from += kStep;
-      if (--left == 0) ++group, left = steps;
-      return codes;
-    };
+    const int64_t all = groups * (size / GroupSteps<Bits>::kStep);
+    GroupSteps<Bits> steps(from, size, ahead);
+    const auto take = [&](const Bits* at, int64_t group) HWY_ATTR { return pairs(at, group); };
+    const auto next = [&]() HWY_ATTR { return steps.next(take); };
+    int64_t step = 0;
     for (; step + 4 <= all; step += 4, to += 4 * kLanes) {
       const auto a = next(), b = next(), c = next(), d = next();
       store_bytes(low_bytes(a, b, c, d), ByteTag(), to, stream);

@@ -22,8 +22,6 @@ namespace HWY_NAMESPACE {
 // definition says.
 class OffsetCodes {
  public:
-  static constexpr int64_t kStep = 2 * kLanes;
-
   // Of up to kBatch units.
   HWY_INLINE OffsetCodes(const UnitBatch& batch, int64_t groups) : batch_(batch) {
     const FloatTag d;
@@ -44,15 +42,13 @@ class OffsetCodes {
   // As GroupCodes::encode does.
   HWY_INLINE void encode(const int16_t* from, int64_t groups, int64_t size, uint8_t* to, bool stream,
                          int64_t ahead) const {
-    const int64_t steps = size / kStep, all = groups * steps;
-    int64_t group = 0, left = steps, step = 0;
-    const auto next = [&]() HWY_ATTR {
-      __builtin_prefetch(reinterpret_cast<const char*>(from) + ahead, 0, 3);
-      const Pairs pairs{from, group, sums(from, group)};
-      from += kStep;
-      if (--left == 0) ++group, left = steps;
-      return pairs;
+    const int64_t all = groups * (size / GroupSteps<int16_t>::kStep);
+    GroupSteps<int16_t> steps(from, size, ahead);
+    const auto take = [&](const int16_t* at, int64_t group) HWY_ATTR {
+      return Pairs{at, group, sums(at, group)};
     };
+    const auto next = [&]() HWY_ATTR { return steps.next(take); };
+    int64_t step = 0;
     for (; step + 4 <= all; step += 4, to += 4 * kLanes) {
       const Pairs a = next(), b = next(), c = next(), d = next();
       const bool known = are_known(hn::Min(hn::Min(nearest(a), nearest(b)), hn::Min(nearest(c), nearest(d))));
