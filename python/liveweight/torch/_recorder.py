@@ -32,7 +32,8 @@ class Recorder:
         empty = torch.empty(facts.shape, dtype=facts.dtype, device="meta")
         self.session, self.facts, self.targets = session, facts, targets
         self.kind, self.attributes = kind, attributes
-        self.parameter = self._dressed(self._recording_class(kind), empty)
+        self.parameter = self._dressed(_recording_class(kind, device), empty)
+        self.parameter.recorder = self
         self.storage = self.parameter.untyped_storage()  # held: its identity is how views are known
 
     def rebuild(self, data: torch.Tensor) -> torch.nn.Parameter:
@@ -45,12 +46,6 @@ class Recorder:
             parameter.__dict__[key] = types.MethodType(value, parameter) if bound else value
         return parameter
 
-    def _recording_class(self, kind: type) -> type:
-        """The parameter's own class, but for assignments to `data`, which torch does not let cross devices, and the device,
-        which is the one that tensors are wanted on."""
-        data = property(lambda parameter: torch.Tensor.data.__get__(parameter), lambda _, value: self.replace(value))
-        return type(kind)(kind.__name__, (kind,), {"data": data, "device": self.device, "__module__": kind.__module__})
-
     def replace(self, value: torch.Tensor) -> None:
         """All elements come from a tensor of the loader's own."""
         name = self.targets[0].name
@@ -60,6 +55,16 @@ class Recorder:
             raise _error("wrong_shape", name, f"expected {tuple(self.facts.shape)}, got {tuple(value.shape)}")
         for target in self.targets:
             self.session.put(target, 0, value.detach())
+
+
+@functools.cache
+def _recording_class(kind: type, device: torch.device) -> type:
+    """A parameter's own class, but for `data`, which is had without a dispatch and to which torch does not let tensors of
+    another device be assigned, and the device, which is the one that tensors are wanted on."""
+    data = property(lambda parameter: torch.Tensor._make_subclass(torch.Tensor, parameter),
+                    lambda parameter, value: parameter.recorder.replace(value))
+    return type(kind)(kind.__name__, (kind,), {"data": data, "device": device, "__module__": kind.__module__,
+                                               "__slots__": ("recorder",)})
 
 
 @functools.cache
@@ -99,20 +104,20 @@ class Recording(TorchDispatchMode):
             yield
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        kwargs = dict(kwargs or {})
+        kwargs = kwargs or {}
         if self.session.busy:
             return func(*args, **kwargs)
         places, makes_views = _traits(func)
-        written = [args[i] if i < len(args) else kwargs.get(name) for i, name in places]
-        self._save(written)
-        if kwargs.get("device") is not None and torch.device(kwargs["device"]).type == "meta":
-            kwargs["device"] = self.device  # the loader asks for the device of a parameter's view: there is none on meta
-        if not any(self._recorder(tensor) for tensor in _tensors((*args, *kwargs.values()))):
-            return func(*args, **kwargs)
-        if not written and makes_views:
+        if makes_views and not places:
             return func(*args, **kwargs)  # a view of a recorder is one, too
         if func is _aten.copy_.default and self._record_copy(*args[:2]):
             return args[0]
+        written = [args[i] if i < len(args) else kwargs.get(name) for i, name in places]
+        self._save(written)
+        if kwargs.get("device") is not None and torch.device(kwargs["device"]).type == "meta":
+            kwargs = {**kwargs, "device": self.device}  # the loader asks for that of a parameter's view: there is none on meta
+        if not any(self._recorder(tensor) for tensor in _tensors((*args, *kwargs.values()))):
+            return func(*args, **kwargs)
         if func in _FILLS and self._record_padding(args[0], args[1] if len(args) > 1 else 0):
             return args[0]
         return self._run_on_temporaries(func, args, kwargs, written)

@@ -28,7 +28,7 @@ def hold_container(session, weights: Iterable[tuple[str, torch.Tensor]],
     lasts = type(weights) in _CONTAINERS
     weights, end = iter(weights), object()
     while True:
-        with asking():
+        with nullcontext() if lasts else asking():
             item = next(weights, end)
         if item is end:
             return
