@@ -110,7 +110,7 @@ void bind_buffers(nb::module_& module) {
       .def("add_target", &add_target, nb::arg("name"), nb::arg("scheme"), nb::arg("dtype"), nb::arg("rows"),
            nb::arg("cols"), nb::arg("codes"), nb::arg("scales").none(), nb::arg("zero_points").none())
       .def("put", &put, nb::arg("target"), nb::arg("row"), nb::arg("tensor"), nb::arg("borrowed"),
-           "False where the rows must come as a whole.")
+           "False where all of the target must come as a whole.")
       .def("clear", [](Handle& h, int64_t target) { h.update.clear(target); })
       .def(
           "distrust", [](Handle& h, int64_t target) { h.update.distrust(target); },

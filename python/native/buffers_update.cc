@@ -68,29 +68,20 @@ uint64_t BuffersUpdate::staged_bytes() const {
   return staging_.bytes();
 }
 
-Status BuffersUpdate::add_piece(Target& target, const Rows& rows, Piece piece) {
-  const int64_t end = rows.row + rows.rows;
-  if (rows.row < 0 || end > target.matrix.rows)
-    return fail(ErrorCode::kWrongShape,
-                fmt::format("tensor {}: expected rows within [0, {}), got [{}, {})", target.name,
-                            target.matrix.rows, rows.row, end),
-                {target.name});
+// Whether some of them came, but not as this piece.
+bool BuffersUpdate::overlaps(const Target& target, const Rows& rows) {
   const auto next = target.pieces.upper_bound(rows.row);
-  bool overlaps = next != target.pieces.end() && next->first < end;
-  if (next != target.pieces.begin()) {
-    const auto& [row, before] = *std::prev(next);
-    overlaps |= row + before.rows > rows.row && !(row == rows.row && before.rows == rows.rows);
-  }
-  if (overlaps)
-    return fail(ErrorCode::kDuplicateTensor,
-                fmt::format("tensor {}: expected rows that did not come yet, got [{}, {}) again", target.name,
-                            rows.row, end),
-                {target.name});
+  if (next != target.pieces.end() && next->first < rows.row + rows.rows) return true;
+  if (next == target.pieces.begin()) return false;
+  const auto& [row, before] = *std::prev(next);
+  return row + before.rows > rows.row && !(row == rows.row && before.rows == rows.rows);
+}
+
+void BuffersUpdate::add_piece(Target& target, const Rows& rows, Piece piece) {
   Piece& place = target.pieces[rows.row];
   stop_looking(place);
   piece.staged = std::move(place.staged);  // its memory is used again
   place = std::move(piece);
-  return {};
 }
 
 Status BuffersUpdate::stage(Target& target, int64_t row, Piece& piece) {
@@ -117,14 +108,21 @@ Result<bool> BuffersUpdate::put(int64_t index, const Rows& rows, bool borrowed) 
   std::lock_guard lock(mutex_);
   Target& target = targets_[static_cast<size_t>(index)];
   const Scheme& scheme = target.matrix.scheme;
+  const int64_t end = rows.row + rows.rows;
+  if (rows.row < 0 || end > target.matrix.rows)
+    return fail(ErrorCode::kWrongShape,
+                fmt::format("tensor {}: expected rows within [0, {}), got [{}, {})", target.name,
+                            target.matrix.rows, rows.row, end),
+                {target.name});
   if (!one_scale(target.matrix) && !rows_stand_alone(scheme, rows, target.matrix.rows)) return false;
+  if (overlaps(target, rows)) return false;
   if (borrowed && !is_staged(target)) {
-    LW_TRY(add_piece(target, rows, {rows.rows, rows.data, {}, {}, {}}));
+    add_piece(target, rows, {rows.rows, rows.data, {}, {}, {}});
     target.pieces.at(rows.row).ahead = lookahead_.add(target.name, target.matrix, rows);
     return true;
   }
   if (!one_scale(target.matrix)) {
-    LW_TRY(add_piece(target, rows, {rows.rows, rows.data, {}, {}, {}}));
+    add_piece(target, rows, {rows.rows, rows.data, {}, {}, {}});
     for (auto& [row, piece] : target.pieces) {  // and what was borrowed before
       if (piece.data) LW_TRY(stage(target, row, piece));
     }
@@ -139,7 +137,7 @@ Result<bool> BuffersUpdate::put(int64_t index, const Rows& rows, bool borrowed) 
     piece.held.assign(rows.data, rows.data + bytes);
     piece.data = piece.held.data();
   }
-  LW_TRY(add_piece(target, rows, std::move(piece)));
+  add_piece(target, rows, std::move(piece));
   if (whole(target)) LW_TRY(stage_whole(target));
   return true;
 }

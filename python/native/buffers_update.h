@@ -28,7 +28,7 @@ class BuffersUpdate {
   int64_t add_target(std::string name, const Matrix& matrix);
 
   // Takes rows [row, row + rows) of a target. Rows that came already are replaced where they come again as
-  // the same piece; other overlaps are kDuplicateTensor. False, and nothing was taken, where the scheme's
+  // the same piece. False, and nothing was taken, where some came as part of another, or where the scheme's
   // units need more than these rows: they must come as a whole.
   Result<bool> put(int64_t target, const Rows& rows, bool borrowed);
 
@@ -68,7 +68,8 @@ class BuffersUpdate {
     float amax = 0;
     bool distrusted = false;  // what its borrowed rows were found to change
   };
-  Status add_piece(Target& target, const Rows& rows, Piece piece);
+  static bool overlaps(const Target& target, const Rows& rows);
+  void add_piece(Target& target, const Rows& rows, Piece piece);
   void forget(Target& target);
   void forget(Piece& piece);
   void stop_looking(Piece& piece);

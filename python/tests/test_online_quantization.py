@@ -279,6 +279,53 @@ class OnlineQuantization(unittest.TestCase):
             reload_weights(Loader(self.model), self.generator(seed))
             self.assertEqual(bits(self.model), bits(loaded_model(self.configuration, self.dtype, seed=seed)))
 
+    def load_down_weights_by(self, loader):
+        for i in range(2):
+            self.model.recorded_weight_attr[f"layers.{i}.down.weight"]["weight_loader"] = loader, False
+
+    def check_reload(self, seed, weights):
+        reload_weights(Loader(self.model), weights)
+        self.assertEqual(bits(self.model), bits(loaded_model(self.configuration, self.dtype, seed=seed)))
+
+    def test_a_view_of_another_dtype_is_written_by_its_bytes(self):
+        for dtype in (torch.int16, torch.uint8, torch.int32):
+            self.load_down_weights_by(lambda param, loaded, dtype=dtype: param.data.view(dtype).copy_(loaded.view(dtype)))
+            self.check_reload(1, self.generator(1))
+            self.check_reload(2, checkpoint(2, self.dtype).items())
+
+    def test_half_of_an_element_is_none(self):
+        self.load_down_weights_by(lambda param, loaded: param.data.view(torch.uint8)[:, 1:].copy_(loaded.view(torch.uint8)[:, 1:]))
+        with self.assertRaisesRegex(liveweight.Error, "layers.0.down.weight: expected 6144 elements, got some"):
+            reload_weights(Loader(self.model), self.generator(1))
+
+    def test_pieces_may_overlap(self):
+        def overlapping(param, loaded):
+            param.data[:40].copy_(loaded[:40] * 3)
+            param.data[20:].copy_(loaded[20:])
+            param.data[:20].copy_(loaded[:20])
+        self.load_down_weights_by(overlapping)
+        self.check_reload(1, self.generator(1))
+        self.check_reload(2, checkpoint(2, self.dtype).items())
+
+    def test_an_operation_may_write_several_parameters(self):
+        self.load_down_weights_by(lambda param, loaded: torch._foreach_copy_([param.data[:9], param.data[9:]], [loaded[:9], loaded[9:]]))
+        self.check_reload(1, self.generator(1))
+
+    def test_coming_back_to_what_is_quantized_already_is_refused_once(self):
+        def again(seed):
+            weights = checkpoint(seed, self.dtype)
+            first = {name: tensor * 2 if name.endswith("down") else tensor for name, tensor in weights.items()}
+            return (item for item in [*first.items(), ("0.down", torch.ones(1)), ("1.down", torch.ones(1))])
+
+        self.load_down_weights_by(lambda param, loaded: param.data.mul_(0.5) if loaded.numel() == 1 else param.data.copy_(loaded))
+        before = snapshot(self.model)
+        for _ in range(2):  # one parameter after the other
+            with self.assertRaisesRegex(liveweight.Error, "the next reload will hold it whole"):
+                reload_weights(Loader(self.model), again(1))
+            self.assertEqual(snapshot(self.model), before)
+        self.check_reload(1, again(1))
+        self.check_reload(2, again(2))
+
     def test_padding_behind_what_was_copied_needs_no_temporary(self):
         """As vLLM pads vocabularies."""
         def padding_loader(param, loaded):

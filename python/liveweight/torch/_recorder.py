@@ -33,7 +33,7 @@ class Recorder:
         self.session, self.facts, self.targets = session, facts, targets
         self.kind, self.attributes = kind, attributes
         self.parameter = self._dressed(_recording_class(kind, device), empty)
-        self.parameter.recorder = self
+        self.parameter._liveweight_recorder = self
         self.storage = self.parameter.untyped_storage()  # held: its identity is how views are known
 
     def rebuild(self, data: torch.Tensor) -> torch.nn.Parameter:
@@ -62,9 +62,9 @@ def _recording_class(kind: type, device: torch.device) -> type:
     """A parameter's own class, but for `data`, which is had without a dispatch and to which torch does not let tensors of
     another device be assigned, and the device, which is the one that tensors are wanted on."""
     data = property(lambda parameter: torch.Tensor._make_subclass(torch.Tensor, parameter),
-                    lambda parameter, value: parameter.recorder.replace(value))
+                    lambda parameter, value: parameter._liveweight_recorder.replace(value))
     return type(kind)(kind.__name__, (kind,), {"data": data, "device": device, "__module__": kind.__module__,
-                                               "__slots__": ("recorder",)})
+                                               "__slots__": ("_liveweight_recorder",)})
 
 
 @functools.cache
@@ -112,7 +112,7 @@ class Recording(TorchDispatchMode):
             return func(*args, **kwargs)  # a view of a recorder is one, too
         if func is _aten.copy_.default and self._record_copy(*args[:2]):
             return args[0]
-        written = [args[i] if i < len(args) else kwargs.get(name) for i, name in places]
+        written = list(_tensors(args[i] if i < len(args) else kwargs.get(name) for i, name in places))
         self._save(written)
         if kwargs.get("device") is not None and torch.device(kwargs["device"]).type == "meta":
             kwargs = {**kwargs, "device": self.device}  # the loader asks for that of a parameter's view: there is none on meta
@@ -129,14 +129,14 @@ class Recording(TorchDispatchMode):
 
     def _save(self, written) -> None:
         for tensor in written:
-            if isinstance(tensor, torch.Tensor) and not tensor.is_meta and not hasattr(tensor, "__tensor_flatten__"):
+            if not tensor.is_meta and not hasattr(tensor, "__tensor_flatten__"):
                 other = self.others.pop(tensor.untyped_storage()._cdata, None)
                 if other is not None:
                     self.session.saved.append((other, other.clone()))
 
     def _record_copy(self, view: torch.Tensor, source: torch.Tensor) -> bool:
         recorder = self._recorder(view)
-        if recorder is None or source.is_meta or not view.is_contiguous():
+        if recorder is None or source.is_meta or view.dtype != recorder.facts.dtype or not view.is_contiguous():
             return False
         if source.shape != view.shape:
             source = source.expand(view.shape)
@@ -150,7 +150,9 @@ class Recording(TorchDispatchMode):
         recorder, start = self._recorder(view), view.storage_offset()
         if view.numel() == 0:
             return True
-        if not view.is_contiguous() or not all(self.session.is_pending_before(target, start) for target in recorder.targets):
+        if view.dtype != recorder.facts.dtype or not view.is_contiguous():
+            return False
+        if not all(self.session.is_pending_before(target, start) for target in recorder.targets):
             return False
         for target in recorder.targets:
             self.session.put(target, start, torch.full((1,), value, dtype=view.dtype).expand(view.numel()))
@@ -165,7 +167,7 @@ class Recording(TorchDispatchMode):
                 return tensor
             target = recorder.targets[0]
             self.session.materialize(target, reads=whole or all(tensor is not w for w in written))
-            return target.temporary.data.as_strided(tensor.shape, tensor.stride(), tensor.storage_offset())
+            return target.temporary.like(tensor)
 
         result = func(*tree_map_only(torch.Tensor, real, args), **tree_map_only(torch.Tensor, real, kwargs))
         for tensor in written:

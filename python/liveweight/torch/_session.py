@@ -11,7 +11,7 @@ from ._adapters import Destination, find_destination
 from ._fallback import _error, config_for, inner_tensors, requantize
 from ._layers import Layer
 from ._sources import Mappings, rest_torch_threads
-from ._target import Target
+from ._target import Pieces, Target
 
 _DTYPES = {torch.bfloat16: "BF16", torch.float16: "F16", torch.float32: "F32"}
 _PENDING_BYTES = 256 << 20
@@ -21,7 +21,7 @@ _WORTH_BORROWING = 1 << 20
 @dataclass
 class Learned:
     """Of a model, by its reloads."""
-    in_whole: set[str] = field(default_factory=set)  # parameters that a temporary must hold from the start
+    in_whole: set[str] = field(default_factory=set)  # parameters that a temporary must hold from the start to the end
     plain_layers: dict[str, bool] = field(default_factory=dict)  # whether vLLM's processing makes no more of a layer
 
 
@@ -33,7 +33,7 @@ class Session:
         self.targets: list[Target] = []
         self.held: list[Target] = []  # those that a temporary was made for
         self.layers: list[Layer] = []
-        self.pending: list[tuple[Target, int, torch.Tensor]] = []
+        self.pending: dict[Target, Pieces] = {}
         self.pending_bytes = 0
         self.busy = False  # the session's own operations, not the loader's, are running
         self.lasting: set[int] = set()  # storages that somebody else keeps until the end
@@ -61,42 +61,46 @@ class Session:
     def put(self, target: Target, start: int, source: torch.Tensor) -> None:
         """Elements [start, start + n) of the flattened parameter. `source` is read at the next `flush`."""
         native = target.index is not None and target.name not in self.learned.in_whole
-        if not native or not self._by_rows(target, start, source):
+        waits = target.temporary is None and native and self._by_rows(target, start, source)
+        if not waits or not self.pending.setdefault(target, Pieces()).add(start, source):
             self.materialize(target)
-        if target.temporary is not None:
             target.temporary.fill(start, source)
             return
-        self.pending.append((target, start, source))
         self.pending_bytes += source.numel() * source.element_size()
         if self.pending_bytes > _PENDING_BYTES:
             self.flush()
 
     def is_pending_before(self, target: Target, start: int) -> bool:
-        return any(owner is target and begin + source.numel() == start for owner, begin, source in self.pending)
+        return target in self.pending and self.pending[target].ends_at(start)
 
     @staticmethod
     def _by_rows(target: Target, start: int, source: torch.Tensor) -> bool:
         return start % target.cols == 0 and source.numel() % target.cols == 0
 
-    def flush(self) -> None:
+    def flush(self, last: bool = False) -> None:
         """Gives what is pending to the native update, and quantizes temporaries that are whole."""
         self.busy = True
         try:
-            self._flush()
+            self._flush(last)
         finally:
             self.busy = False
 
-    def _flush(self) -> None:
-        pending, self.pending, self.pending_bytes = self.pending, [], 0
-        for target, start, source in pending:
-            if target.temporary is None:
-                self._give(target, start, source)
-            else:
-                target.temporary.fill(start, source)
+    def _flush(self, last: bool) -> None:
+        pending, self.pending, self.pending_bytes = self.pending, {}, 0
+        for target, pieces in pending.items():
+            for start, source in pieces:
+                if target.temporary is None:
+                    self._give(target, start, source)
+                else:
+                    target.temporary.fill(start, source)
         for target in self.held:
-            if target.is_held_whole():
+            if target.is_held_whole() and (last or not self._may_come_back(target)):
                 self._finish(target)
         self.held = [target for target in self.held if target.temporary is not None]
+
+    def _may_come_back(self, target: Target) -> bool:
+        """Whether the loader did so before, to this parameter or another one of its layer."""
+        return any(other.name in self.learned.in_whole for other in (target, *target.beside()))
 
     def _give(self, target: Target, start: int, source: torch.Tensor) -> None:
         lasting = source.dtype == target.original.dtype and source.is_contiguous() and self._lasts(source)
@@ -136,12 +140,13 @@ class Session:
         if target.temporary is not None:
             return
         if target.layers and target.is_made():
-            raise _error("unsupported", target.name, "the loader came back to a parameter whose layer was processed already")
+            self.learned.in_whole.add(target.name)
+            raise _came_back(target)
         if target.made is not None or target.staged:
             self.learned.in_whole.add(target.name)
+            target.lost = True
             if reads or target.index is not None and target.staged and not self.update.is_whole(target.index):
-                raise _error("unsupported", target.name, "the loader came back to a parameter whose elements were quantized "
-                                                         "already; the next reload will hold it whole")
+                raise _came_back(target)
         target.hold()
         self.held.append(target)
         target.made, target.staged = None, False
@@ -150,10 +155,8 @@ class Session:
             self.update.clear(target.index)
         for start, source in earlier:
             target.temporary.fill(start, source)
-        for owner, start, source in self.pending:
-            if owner is target:
-                target.temporary.fill(start, source)
-        self.pending = [piece for piece in self.pending if piece[0] is not target]
+        for start, source in self.pending.pop(target, ()):
+            target.temporary.fill(start, source)
 
     def _finish(self, target: Target) -> None:
         if target.layers:
@@ -180,10 +183,12 @@ class Session:
 
     def prepare(self) -> None:
         """Proves that everything came, and is finite."""
-        self.flush()
+        self.flush(last=True)
         missing = [target for target in self.targets if not self._is_whole(target) and not self._is_left_out(target)]
         if missing:
             target = missing[0]
+            if target.lost:
+                raise _came_back(target)
             came = "none" if self._is_untouched(target) else "some"
             error = _error("missing_tensor", target.name, f"expected {target.original.shape.numel()} elements, got {came} (something "
                                                           f"of {len(missing)} tensors is missing)")
@@ -201,8 +206,7 @@ class Session:
 
     def _is_left_out(self, target: Target) -> bool:
         """As a partial reload may, though of a layer that makes one thing of several parameters only all of them."""
-        others = [other for layer in target.layers for other in layer.targets.values()]
-        return self.partial and all(map(self._is_untouched, [target, *others]))
+        return self.partial and all(map(self._is_untouched, [target, *target.beside()]))
 
     def commit(self) -> None:
         for target in self.targets:
@@ -237,5 +241,10 @@ class Session:
             target.temporary = target.made = None
             target.borrowed = []
         self.update = _core.BuffersUpdate()
-        self.targets, self.held, self.layers, self.pending = [], [], [], []
+        self.targets, self.held, self.layers, self.pending = [], [], [], {}
         self.mapped, self.lasting, self.saved = [], set(), []
+
+
+def _came_back(target: Target) -> _core.Error:
+    return _error("unsupported", target.name, "the loader came back to a parameter that was quantized already; the next reload "
+                                              "will hold it whole, to the end")

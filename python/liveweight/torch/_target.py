@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from operator import itemgetter
+
 import torch
 
 from ._adapters import Destination, TensorFacts
 from ._fallback import _error, inner_tensors
 from ._layers import Layer
+
+
+_BY_BYTES = {size: getattr(torch, f"int{8 * size}") for size in (1, 2, 4, 8)}
 
 
 class Temporary:
@@ -22,9 +28,21 @@ class Temporary:
         self.data.view(-1)[start:end].copy_(source.detach().reshape(-1))
         self._mark(self.came.view(-1)[start:end])
 
+    def like(self, view: torch.Tensor) -> torch.Tensor:
+        """The view of `data` that lies in memory, and reads it, as this one does."""
+        return self.data.view(-1).view(view.dtype).as_strided(view.shape, view.stride(), view.storage_offset())
+
     def mark(self, view: torch.Tensor) -> None:
         """What an operation wrote, given as a view that lies in memory as the one of `data` does."""
-        self._mark(self.came.as_strided(view.shape, view.stride(), view.storage_offset()))
+        each, size = self.data.element_size(), view.element_size()
+        if size == each:
+            self._mark(self.came.as_strided(view.shape, view.stride(), view.storage_offset()))
+            return
+        by_bytes = self.came.view(torch.uint8).view(-1, 1).repeat(1, each)
+        by_bytes.view(-1).view(_BY_BYTES[size]).as_strided(view.shape, view.stride(), view.storage_offset()).fill_(-1)
+        came = by_bytes.bool().all(1).view(self.came.shape)
+        self.lacks -= int(came.count_nonzero()) - int(self.came.count_nonzero())
+        self.came = came
 
     def _mark(self, came: torch.Tensor) -> None:
         self.lacks -= came.numel() - int(came.count_nonzero())
@@ -36,6 +54,32 @@ class Temporary:
     def check_finite(self, name: str) -> None:
         if self.data.is_floating_point() and not bool(torch.isfinite(self.data).all()):
             raise _error("non_finite", name, "expected finite values")
+
+
+class Pieces:
+    """Of one target, those that wait to be read: none of them overlaps another."""
+
+    def __init__(self):
+        self.pieces: list[tuple[int, int, torch.Tensor]] = []  # begin and end, by begin
+
+    def add(self, begin: int, source: torch.Tensor) -> bool:
+        """In place of the same piece, if that waits; False, and it is not taken, where it overlaps others."""
+        end, at = begin + source.numel(), self._first_from(begin)
+        same = at < len(self.pieces) and self.pieces[at][:2] == (begin, end)
+        if at > 0 and self.pieces[at - 1][1] > begin or not same and at < len(self.pieces) and self.pieces[at][0] < end:
+            return False
+        self.pieces[at:at + same] = [(begin, end, source)]
+        return True
+
+    def ends_at(self, begin: int) -> bool:
+        at = self._first_from(begin)
+        return at > 0 and self.pieces[at - 1][1] == begin
+
+    def _first_from(self, begin: int) -> int:
+        return bisect_left(self.pieces, begin, key=itemgetter(0))
+
+    def __iter__(self):
+        return ((begin, source) for begin, _, source in self.pieces)
 
 
 class Target:
@@ -52,9 +96,14 @@ class Target:
         self.made: torch.Tensor | None = None  # what the fallback made of it
         self.borrowed: list = []  # pieces that were given away but can be read again
         self.staged = False  # pieces were given away that cannot
+        self.lost = False  # such pieces are gone: the loader came back to write anew
 
     def hold(self) -> None:
         self.temporary = Temporary(self.original.shape, self.original.dtype, inner_tensors(self.live)[0].device)
+
+    def beside(self) -> list[Target]:
+        """All targets of its layers, itself among them."""
+        return [other for layer in self.layers for other in layer.targets.values()]
 
     def is_held_whole(self) -> bool:
         return self.temporary is not None and self.temporary.is_whole()
