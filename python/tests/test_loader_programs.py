@@ -17,20 +17,21 @@ if HAS_TORCHAO:
     from liveweight.torch.online_quantization import (maybe_save_metadata_and_attributes_for_weight_reloading,
                                                       support_quantized_model_reload_from_hp_weights)
 
-    ROWS, COLUMNS = 40, 64
     CONFIGURATIONS = [Int8WeightOnlyConfig(version=2), Float8WeightOnlyConfig(granularity=PerRow()),
                       Float8WeightOnlyConfig(granularity=PerTensor()),
                       IntxWeightOnlyConfig(weight_dtype=torch.int4, granularity=PerGroup(32), version=2)]
 
+    SHAPES = {"scalar": (), "vector": (7,), "matrix": (5, 1), "row": (1, 32), "experts": (3, 8, 32), "none": (0, 32)}
+
     class Model(nn.Module):
-        """Three weights, of which two may be one."""
+        """Weights that are quantized, of which two may be one, and others."""
 
         def __init__(self, tied):
             super().__init__()
-            for name in "abc":
-                layer = nn.Linear(COLUMNS, ROWS, bias=False, dtype=torch.bfloat16)
-                layer.weight = nn.Parameter(torch.zeros(ROWS, COLUMNS, dtype=torch.bfloat16), requires_grad=False)
-                setattr(self, name, layer)
+            self.a, self.b, self.c = (nn.Linear(columns, rows, bias=rows == 1) for columns, rows in ((64, 40), (64, 40), (96, 1)))
+            for name, shape in SHAPES.items():
+                setattr(self, name, nn.Parameter(torch.zeros(shape)))
+            self.to(torch.bfloat16).requires_grad_(False)
             if tied:
                 self.b.weight = self.a.weight
 
@@ -40,8 +41,8 @@ if HAS_TORCHAO:
         def __init__(self, seed):
             self.random, self.generator = random.Random(seed), torch.Generator().manual_seed(seed)
 
-        def numbers(self, *shape):
-            return torch.randn(*shape, generator=self.generator)
+        def numbers(self, shape):
+            return torch.randn(shape, generator=self.generator)
 
         def run(self, parameter, begins):
             if begins or self.random.random() < 0.15:
@@ -50,33 +51,38 @@ if HAS_TORCHAO:
                 self.write(self.view(parameter.data))
 
         def write_all(self, parameter):
-            new = self.numbers(ROWS, COLUMNS).bfloat16()
-            cuts = sorted(self.random.sample(range(1, ROWS), 3))
-            pieces = list(zip([0, *cuts], [*cuts, ROWS]))
-            self.random.shuffle(pieces)
-            kind = self.random.randrange(5)
-            if kind == 0:
+            new = self.numbers(parameter.shape).bfloat16()
+            kinds = ["copy", "replace"] + ["bytes", "list", "rows"] * (parameter.dim() > 0)
+            kind = self.random.choice(kinds)
+            if kind == "copy":
                 parameter.data.copy_(new)
-            elif kind == 1:
+            elif kind == "replace":
                 parameter.data = new
-            elif kind == 2:
+            elif kind == "bytes":
                 parameter.data.view(torch.int16).copy_(new.view(torch.int16))
-            elif kind == 3:
-                torch._foreach_copy_([parameter.data[:, 16 * i:16 * i + 16] for i in range(4)], list(new.split(16, 1)))
+            elif kind == "list":
+                torch._foreach_copy_(list(parameter.data.chunk(4, -1)), list(new.chunk(4, -1)))
             else:
-                for begin, end in pieces:
-                    parameter.data[begin:end].copy_(new[begin:end])
+                for row in self.random.sample(range(len(new)), len(new)):
+                    parameter.data[row].copy_(new[row])
 
         def view(self, data):
-            row, row_end = sorted(self.random.sample(range(ROWS + 1), 2))
-            column, column_end = sorted(self.random.sample(range(COLUMNS + 1), 2))
-            rows = data[row:row_end]
-            return self.random.choice([lambda: rows, lambda: rows, lambda: rows, lambda: data[row:row_end:2], lambda: rows.t(),
-                                       lambda: rows[:, column:column_end], lambda: data.view(-1)[row * COLUMNS + column:],
-                                       lambda: rows.view(torch.int16)])()
+            for _ in range(self.random.randrange(3)):
+                if data.dim() > 0 and data.numel() > 0:
+                    data = self.narrower(data)
+            return data
+
+        def narrower(self, data):
+            dim = self.random.randrange(data.dim())
+            begin, end = sorted(self.random.choices(range(data.shape[dim] + 1), k=2))
+            ways = [lambda: data.select(dim, begin % data.shape[dim]), lambda: data.narrow(dim, begin, end - begin),
+                    lambda: data.unsqueeze(0), lambda: data.transpose(0, -1), lambda: data[..., ::2]]
+            if data.is_contiguous() and data.dtype == torch.bfloat16:
+                ways += [lambda: data.view(-1), lambda: data.view(torch.int16)]
+            return self.random.choice(ways)()
 
         def write(self, view):
-            new = self.numbers(*view.shape)
+            new = self.numbers(view.shape)
             if view.dtype == torch.int16:
                 view.copy_(new.bfloat16().view(torch.int16))
                 return
@@ -95,16 +101,15 @@ if HAS_TORCHAO:
 
     def bits(model):
         """A row of zeros is one of NaN where torchao quantizes it to fp8."""
-        parts = [part.view(torch.uint8) for _, parameter in model.named_parameters(remove_duplicate=False)
+        parts = [part.view(-1).view(torch.uint8) for _, parameter in model.named_parameters(remove_duplicate=False)
                  for part in inner_tensors(parameter.detach())]
-        return [torch.where(part == 255, 0, part) if part.dim() == 2 and part.shape[1] == COLUMNS else part.clone()
-                for part in parts]
+        return [torch.where(part == 255, 0, part) for part in parts]
 
 
 @unittest.skipUnless(HAS_TORCHAO, "torch and torchao are not installed")
 class LoaderPrograms(unittest.TestCase):
     def test_the_module_holds_what_real_parameters_would_have_given(self):
-        for seed in range(200):
+        for seed in range(120):
             with self.subTest(seed=seed):
                 self.check(random.Random(seed))
 
@@ -112,7 +117,7 @@ class LoaderPrograms(unittest.TestCase):
         configuration, tied = choice.choice(CONFIGURATIONS), choice.random() < 0.2
 
         def quantized(model):
-            quantize_(model, configuration, filter_fn=lambda module, _: module in (model.a, model.b))
+            quantize_(model, configuration, filter_fn=lambda module, _: module in (model.a, model.b, model.c))
             return model
 
         model = Model(tied)
@@ -130,13 +135,13 @@ class LoaderPrograms(unittest.TestCase):
 
     def reload(self, model, weights, lasts):
         """What it cannot do at once it can the next time, for each parameter."""
-        for attempt in range(4):
+        for attempt in range(5):
             before = bits(model)
             try:
                 return reload_weights(SimpleNamespace(module=model), weights if lasts else (item for item in weights))
             except liveweight.Error as error:
                 self.assertRegex(str(error), "the next reload will hold it whole")
-                self.assertLess(attempt, 3)
+                self.assertLess(attempt, 4)
                 self.assertTrue(all(map(torch.equal, before, bits(model))))
 
 

@@ -311,6 +311,33 @@ class OnlineQuantization(unittest.TestCase):
         self.load_down_weights_by(lambda param, loaded: torch._foreach_copy_([param.data[:9], param.data[9:]], [loaded[:9], loaded[9:]]))
         self.check_reload(1, self.generator(1))
 
+    def test_an_operation_on_what_did_not_come_brings_nothing(self):
+        def changes(param, loaded):
+            param.data[20:].copy_(loaded[20:])
+            param.data.mul_(2)
+
+        def writes_some_rows(param, loaded):
+            param.data.index_copy_(0, torch.arange(20), loaded[:20])
+
+        def writes_some_elements(param, loaded):
+            param.data[loaded > 0] = loaded[loaded > 0]
+
+        before = snapshot(self.model)
+        for loader in (changes, writes_some_rows, writes_some_elements):
+            self.load_down_weights_by(loader)
+            for weights in (checkpoint(1, self.dtype).items(), self.generator(1)):
+                with self.assertRaisesRegex(liveweight.Error, "layers.0.down.weight: expected 6144 elements, got some"):
+                    reload_weights(Loader(self.model), weights)
+                self.assertEqual(snapshot(self.model), before)
+
+    def test_operations_that_write_some_elements_each_bring_all_of_them(self):
+        def writes(param, loaded):
+            param.data.index_copy_(0, torch.arange(0, 64, 2), loaded[::2])
+            param.data[1::2].masked_scatter_(loaded[1::2] > 0, loaded[1::2][loaded[1::2] > 0])
+            param.data[1::2] = torch.where(loaded[1::2] > 0, param.data[1::2], loaded[1::2])
+        self.load_down_weights_by(writes)
+        self.check_reload(1, self.generator(1))
+
     def test_coming_back_to_what_is_quantized_already_is_refused_once(self):
         def again(seed):
             weights = checkpoint(seed, self.dtype)
@@ -325,6 +352,27 @@ class OnlineQuantization(unittest.TestCase):
             self.assertEqual(snapshot(self.model), before)
         self.check_reload(1, again(1))
         self.check_reload(2, again(2))
+
+    def test_reading_what_is_quantized_already_is_refused_once(self):
+        sums = []
+
+        def reads(param, loaded):
+            if loaded.numel() > 1:
+                param.data.copy_(loaded)
+                return
+            param.data[0].copy_(torch.zeros(96))
+            sums.append(param.data.sum().item())
+
+        def weights():
+            return (item for item in [*checkpoint(1, self.dtype).items(), ("0.down", torch.ones(1))])
+
+        self.load_down_weights_by(reads)
+        with self.assertRaisesRegex(liveweight.Error, "layers.0.down.weight: .* the next reload will hold it whole"):
+            reload_weights(Loader(self.model), weights())
+        reload_weights(Loader(self.model), weights())
+        expected = checkpoint(1, self.dtype)["0.down"]
+        expected[0] = 0
+        self.assertEqual(sums, [expected.sum().item()])
 
     def test_padding_behind_what_was_copied_needs_no_temporary(self):
         """As vLLM pads vocabularies."""

@@ -21,7 +21,7 @@ from ._target import Target
 
 _aten = torch.ops.aten
 _FILLS = {_aten.fill_.Scalar, _aten.zero_.default}
-_WRITES_ONLY = {_aten.copy_.default, _aten.fill_.Scalar, _aten.fill_.Tensor, _aten.zero_.default}
+_WRITES_ALL = {_aten.copy_.default, _aten.fill_.Scalar, _aten.fill_.Tensor, _aten.zero_.default, _aten._foreach_copy_.default}
 
 
 class Recorder:
@@ -159,14 +159,16 @@ class Recording(TorchDispatchMode):
         return True
 
     def _run_on_temporaries(self, func, args, kwargs, written):
-        whole = func not in _WRITES_ONLY
+        writes_all = func in _WRITES_ALL
 
         def real(tensor):
             recorder = self._recorder(tensor)
             if recorder is None:
                 return tensor
             target = recorder.targets[0]
-            self.session.materialize(target, reads=whole or all(tensor is not w for w in written))
+            self.session.materialize(target, reads=not writes_all or all(tensor is not w for w in written))
+            if not writes_all:
+                target.temporary.blank()
             return target.temporary.like(tensor)
 
         result = func(*tree_map_only(torch.Tensor, real, args), **tree_map_only(torch.Tensor, real, kwargs))
@@ -175,7 +177,8 @@ class Recording(TorchDispatchMode):
             if recorder is None:
                 continue
             target = recorder.targets[0]
-            target.temporary.mark(tensor)
+            mark = target.temporary.mark if writes_all else target.temporary.mark_written
+            mark(tensor)
             self._repeat(recorder, target)
             if result is not None and func._schema.returns and func._schema.returns[0].alias_info is not None:
                 result = tensor

@@ -138,6 +138,8 @@ class Session:
     def materialize(self, target: Target, reads: bool = False) -> None:
         """From here on the parameter is held whole, in high precision. `reads`: what came before will be read."""
         if target.temporary is not None:
+            if reads and target.lost and not target.temporary.is_whole():
+                raise _came_back(target)
             return
         if target.layers and target.is_made():
             self.learned.in_whole.add(target.name)

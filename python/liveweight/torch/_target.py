@@ -32,17 +32,33 @@ class Temporary:
         """The view of `data` that lies in memory, and reads it, as this one does."""
         return self.data.view(-1).view(view.dtype).as_strided(view.shape, view.stride(), view.storage_offset())
 
+    def blank(self) -> None:
+        """Before an operation that may write anything, or nothing: what did not come is NaN, where there is such a thing."""
+        if self._has_nan() and not self.is_whole():
+            self.data.masked_fill_(~self.came, float("nan"))
+
+    def mark_written(self, view: torch.Tensor) -> None:
+        """Of what such an operation may have written, given as a view that lies in memory as the one of `data` does."""
+        if not self._has_nan():
+            self.mark(view)
+        elif not self.is_whole():
+            self._set(self.came | ~self.data.isnan())
+
     def mark(self, view: torch.Tensor) -> None:
-        """What an operation wrote, given as a view that lies in memory as the one of `data` does."""
+        """All of a view, given likewise, was written."""
         each, size = self.data.element_size(), view.element_size()
         if size == each:
             self._mark(self.came.as_strided(view.shape, view.stride(), view.storage_offset()))
             return
         by_bytes = self.came.view(torch.uint8).view(-1, 1).repeat(1, each)
         by_bytes.view(-1).view(_BY_BYTES[size]).as_strided(view.shape, view.stride(), view.storage_offset()).fill_(-1)
-        came = by_bytes.bool().all(1).view(self.came.shape)
-        self.lacks -= int(came.count_nonzero()) - int(self.came.count_nonzero())
-        self.came = came
+        self._set(by_bytes.bool().all(1).view(self.came.shape))
+
+    def _has_nan(self) -> bool:
+        return self.data.is_floating_point() and self.data.element_size() > 1
+
+    def _set(self, came: torch.Tensor) -> None:
+        self.came, self.lacks = came, came.numel() - int(came.count_nonzero())
 
     def _mark(self, came: torch.Tensor) -> None:
         self.lacks -= came.numel() - int(came.count_nonzero())
