@@ -27,6 +27,11 @@ bool BuffersUpdate::is_staged(const Target& target) {
   return !target.pieces.empty() && !target.pieces.begin()->second.data;
 }
 
+bool BuffersUpdate::holds_any(const Target& target) {
+  return std::any_of(target.pieces.begin(), target.pieces.end(),
+                     [](const auto& piece) { return !piece.second.held.empty(); });
+}
+
 bool BuffersUpdate::whole(const Target& target) {
   int64_t rows = 0;
   for (const auto& [row, piece] : target.pieces) rows += piece.rows;
@@ -119,6 +124,7 @@ Result<bool> BuffersUpdate::put(int64_t index, const Rows& rows, bool borrowed) 
   if (borrowed && !is_staged(target)) {
     add_piece(target, rows, {rows.rows, rows.data, {}, {}, {}});
     target.pieces.at(rows.row).ahead = lookahead_.add(target.name, target.matrix, rows);
+    if (holds_any(target) && whole(target)) LW_TRY(stage_whole(target));
     return true;
   }
   if (!one_scale(target.matrix)) {

@@ -78,6 +78,7 @@ class BuffersUpdate {
   Status check_borrowed(Target& target) const;
   Status write_borrowed() const;
   static bool is_staged(const Target& target);
+  static bool holds_any(const Target& target);
   static bool whole(const Target& target);
 
   mutable std::mutex mutex_;

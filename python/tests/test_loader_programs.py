@@ -86,9 +86,14 @@ if HAS_TORCHAO:
             if view.dtype == torch.int16:
                 view.copy_(new.bfloat16().view(torch.int16))
                 return
-            self.random.choice([lambda: view.copy_(new.bfloat16()), lambda: view.copy_(new.bfloat16()), lambda: view.copy_(new),
+            self.random.choice([lambda: view.copy_(new.bfloat16()), lambda: view.copy_(new), lambda: self.through_scratch(view, new),
                                 lambda: view.fill_(0.25), lambda: view.mul_(0.5), lambda: view.add_(new.bfloat16()),
                                 lambda: view.clamp_(-1, 1)])()
+
+        def through_scratch(self, view, new):
+            scratch = torch.empty(view.shape, dtype=view.dtype)
+            view.copy_(scratch.copy_(new))
+            scratch.fill_(3)
 
     @torch.no_grad()
     def load_weights(self, weights, *, mapper=None):

@@ -1,5 +1,6 @@
 """The functions that vLLM calls, beside a straightforward implementation of what they are for: restore high-precision
 parameters, let the loader load, quantize, copy into the old ones."""
+import ctypes
 import gc
 import importlib.util
 import os
@@ -373,6 +374,55 @@ class OnlineQuantization(unittest.TestCase):
         expected = checkpoint(1, self.dtype)["0.down"]
         expected[0] = 0
         self.assertEqual(sums, [expected.sum().item()])
+
+    def test_a_loader_may_use_its_own_memory_again(self):
+        def through_one_buffer(param, loaded):
+            buffer = torch.empty(32, 96, dtype=loaded.dtype)
+            for half in (slice(0, 32), slice(32, 64)):
+                buffer.copy_(loaded[half])
+                param.data[half].copy_(buffer)
+                ctypes.memset(buffer.data_ptr(), 0, buffer.nbytes)  # as numpy would write there, unseen
+
+        for configuration in (Int8WeightOnlyConfig(version=2), Float8WeightOnlyConfig(granularity=PerTensor())):
+            self.configuration, self.model = configuration, loaded_model(configuration, self.dtype)
+            self.load_down_weights_by(through_one_buffer)
+            self.check_reload(1, self.generator(1))
+            self.check_reload(2, checkpoint(2, self.dtype).items())
+
+    def test_a_loader_may_write_to_what_it_was_given(self):
+        earlier = []
+
+        def changes(param, loaded):
+            for tensor in earlier:  # that came before
+                tensor.fill_(7)
+            param.data[:32].copy_(loaded[:32])
+            loaded[:32].zero_()
+            param.data[32:].copy_(loaded[32:] + 0)
+            loaded.neg_()
+            earlier.append(loaded)
+
+        for configuration in (Int8WeightOnlyConfig(version=2), Float8WeightOnlyConfig(granularity=PerTensor())):
+            self.configuration, self.model = configuration, loaded_model(configuration, self.dtype)
+            self.load_down_weights_by(changes)
+            self.check_reload(1, self.generator(1))
+            self.check_reload(2, checkpoint(2, self.dtype).items())
+
+    def test_a_tensor_in_the_parameters_place_may_be_written_later(self):
+        buffers = []
+
+        def places(param, loaded):
+            buffer = torch.zeros_like(loaded)
+            param.data = buffer
+            buffer[:9] = 5
+            buffers.append((buffer, loaded.clone()))
+            if len(buffers) == 2:
+                for buffer, whole in buffers:
+                    torch.add(whole, 0, out=buffer)
+
+        self.load_down_weights_by(places)
+        self.check_reload(1, self.generator(1))
+        buffers.clear()
+        self.check_reload(2, checkpoint(2, self.dtype).items())
 
     def test_padding_behind_what_was_copied_needs_no_temporary(self):
         """As vLLM pads vocabularies."""

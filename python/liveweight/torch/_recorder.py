@@ -53,8 +53,7 @@ class Recorder:
             raise _error("unsupported", name, "expected data with values")
         if value.shape != self.facts.shape:
             raise _error("wrong_shape", name, f"expected {tuple(self.facts.shape)}, got {tuple(value.shape)}")
-        for target in self.targets:
-            self.session.put(target, 0, value.detach())
+        self.session.place(self.targets, value.detach())
 
 
 @functools.cache
@@ -117,7 +116,10 @@ class Recording(TorchDispatchMode):
         if kwargs.get("device") is not None and torch.device(kwargs["device"]).type == "meta":
             kwargs = {**kwargs, "device": self.device}  # the loader asks for that of a parameter's view: there is none on meta
         if not any(self._recorder(tensor) for tensor in _tensors((*args, *kwargs.values()))):
-            return func(*args, **kwargs)
+            result = func(*args, **kwargs)
+            for tensor in written:
+                self.session.after_write(tensor)
+            return result
         if func in _FILLS and self._record_padding(args[0], args[1] if len(args) > 1 else 0):
             return args[0]
         return self._run_on_temporaries(func, args, kwargs, written)
@@ -130,6 +132,7 @@ class Recording(TorchDispatchMode):
     def _save(self, written) -> None:
         for tensor in written:
             if not tensor.is_meta and not hasattr(tensor, "__tensor_flatten__"):
+                self.session.before_write(tensor)
                 other = self.others.pop(tensor.untyped_storage()._cdata, None)
                 if other is not None:
                     self.session.saved.append((other, other.clone()))
@@ -175,6 +178,7 @@ class Recording(TorchDispatchMode):
         for tensor in written:
             recorder = self._recorder(tensor)
             if recorder is None:
+                self.session.after_write(tensor)
                 continue
             target = recorder.targets[0]
             mark = target.temporary.mark if writes_all else target.temporary.mark_written

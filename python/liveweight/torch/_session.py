@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import torch
+from torch.multiprocessing.reductions import StorageWeakRef
 
 from .. import _core
 from ._adapters import Destination, find_destination
 from ._fallback import _error, config_for, inner_tensors, requantize
 from ._layers import Layer
 from ._sources import Mappings, rest_torch_threads
-from ._target import Pieces, Target
+from ._target import Pieces, Target, share_memory
 
 _DTYPES = {torch.bfloat16: "BF16", torch.float16: "F16", torch.float32: "F32"}
 _PENDING_BYTES = 256 << 20
@@ -25,6 +26,21 @@ class Learned:
     plain_layers: dict[str, bool] = field(default_factory=dict)  # whether vLLM's processing makes no more of a layer
 
 
+@dataclass
+class Placed:
+    """A tensor that the loader put in a parameter's place. Who still has it may write there."""
+    targets: list[Target]
+    storage: StorageWeakRef
+    layout: tuple[int, torch.Size, tuple[int, ...]]
+    dtype: torch.dtype
+
+    def is_current(self) -> bool:
+        return self.targets[0].placed is self and not self.storage.expired()
+
+    def tensor(self, storage: torch.UntypedStorage) -> torch.Tensor:
+        return torch.empty(0, dtype=self.dtype).set_(storage, *self.layout)
+
+
 class Session:
     def __init__(self, config=None, partial: bool = False, learned: Learned | None = None):
         self.config, self.partial = config, partial
@@ -36,8 +52,11 @@ class Session:
         self.pending: dict[Target, Pieces] = {}
         self.pending_bytes = 0
         self.busy = False  # the session's own operations, not the loader's, are running
+        self.given: int | None = None  # the storage of the tensor that the loader was given last, until it asks for the next
         self.lasting: set[int] = set()  # storages that somebody else keeps until the end
         self.mapped: list[torch.UntypedStorage] = []  # those of `lasting` that are mapped files
+        self.placed: dict[int, list[Placed]] = {}  # by storage
+        self.rewritten: list[tuple[Placed, torch.Tensor]] = []  # of them, to be read again
         self.saved: list[tuple[torch.Tensor, torch.Tensor]] = []  # what a loader wrote to itself, and how that was before
         self.mappings = Mappings()
 
@@ -59,16 +78,53 @@ class Session:
     # Pieces -----------------------------------------------------------------------------------------------------
 
     def put(self, target: Target, start: int, source: torch.Tensor) -> None:
-        """Elements [start, start + n) of the flattened parameter. `source` is read at the next `flush`."""
+        """Elements [start, start + n) of the flattened parameter, as they are now."""
+        target.placed = None
         native = target.index is not None and target.name not in self.learned.in_whole
         waits = target.temporary is None and native and self._by_rows(target, start, source)
-        if not waits or not self.pending.setdefault(target, Pieces()).add(start, source):
+        if not waits or not self.pending.setdefault(target, Pieces()).add(start, self._kept(target, source)):
             self.materialize(target)
             target.temporary.fill(start, source)
             return
         self.pending_bytes += source.numel() * source.element_size()
         if self.pending_bytes > _PENDING_BYTES:
             self.flush()
+
+    def _kept(self, target: Target, source: torch.Tensor) -> torch.Tensor:
+        """`source`, to be read at the next `flush`. What a loader was given stays until then, if it does not write there
+        (`before_write`); tensors of its own it may use again in ways that nobody sees."""
+        if source.untyped_storage()._cdata == self.given or self._lasts(source):
+            return source
+        return torch.empty(source.shape, dtype=target.original.dtype).copy_(source.detach())
+
+    def place(self, targets: list[Target], tensor: torch.Tensor) -> None:
+        """All of a parameter's elements, in a tensor that takes its place."""
+        for target in targets:
+            self.put(target, 0, tensor)
+        storage = tensor.untyped_storage()
+        placed = Placed(targets, StorageWeakRef(storage), (tensor.storage_offset(), tensor.shape, tensor.stride()), tensor.dtype)
+        targets[0].placed = placed
+        self.placed.setdefault(storage._cdata, []).append(placed)
+
+    def after_write(self, tensor: torch.Tensor) -> None:
+        """The loader wrote there."""
+        storage = tensor.untyped_storage()
+        self.rewritten += [(placed, placed.tensor(storage)) for placed in self.placed.get(storage._cdata, ()) if placed.is_current()]
+
+    def before_write(self, tensor: torch.Tensor) -> None:
+        """The loader is about to write there. What came from there must be as it was."""
+        for pieces in self.pending.values():
+            pieces.copy_those_in(tensor)
+        if tensor.untyped_storage()._cdata in self.lasting:
+            for target in self.targets:
+                if any(share_memory(source, tensor) for _, source in target.borrowed):
+                    self._take(target)
+
+    def _take(self, target: Target) -> None:
+        """Quantizes now what was borrowed for it."""
+        for start, source in target.borrowed:
+            self._put_rows(target, start // max(target.cols, 1), source, False)
+        target.borrowed, target.staged = [], True
 
     def is_pending_before(self, target: Target, start: int) -> bool:
         return target in self.pending and self.pending[target].ends_at(start)
@@ -86,6 +142,10 @@ class Session:
             self.busy = False
 
     def _flush(self, last: bool) -> None:
+        rewritten, self.rewritten = self.rewritten, []
+        for placed, tensor in rewritten:
+            if placed.is_current():
+                self.place(placed.targets, tensor)
         pending, self.pending, self.pending_bytes = self.pending, {}, 0
         for target, pieces in pending.items():
             for start, source in pieces:
@@ -244,7 +304,7 @@ class Session:
             target.borrowed = []
         self.update = _core.BuffersUpdate()
         self.targets, self.held, self.layers, self.pending = [], [], [], {}
-        self.mapped, self.lasting, self.saved = [], set(), []
+        self.mapped, self.lasting, self.saved, self.placed, self.rewritten = [], set(), [], {}, []
 
 
 def _came_back(target: Target) -> _core.Error:

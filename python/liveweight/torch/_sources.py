@@ -35,10 +35,12 @@ def hold_container(session, weights: Iterable[tuple[str, torch.Tensor]],
         name, tensor = item
         if tensor.is_meta:
             raise _error("unsupported", name, "expected a tensor with values, got one on the meta device")
+        session.given = tensor.untyped_storage()._cdata
         if lasts:
-            session.lasting.add(tensor.untyped_storage()._cdata)
+            session.lasting.add(session.given)
         yield name, tensor
         session.flush()
+        session.given = None
 
 
 def rest_torch_threads() -> None:
