@@ -216,7 +216,7 @@ class Mappings(unittest.TestCase):
         import mmap
         import tempfile
 
-        from liveweight.torch._sources import Mappings
+        from liveweight.torch._lifetimes import Mappings
         mappings = Mappings()
         with tempfile.NamedTemporaryFile() as file:
             file.truncate(1 << 20)

@@ -118,7 +118,7 @@ class Recording(TorchDispatchMode):
         if not any(self._recorder(tensor) for tensor in _tensors((*args, *kwargs.values()))):
             result = func(*args, **kwargs)
             for tensor in written:
-                self.session.after_write(tensor)
+                self.session.placements.after_write(tensor)
             return result
         if func in _FILLS and self._record_padding(args[0], args[1] if len(args) > 1 else 0):
             return args[0]
@@ -178,7 +178,7 @@ class Recording(TorchDispatchMode):
         for tensor in written:
             recorder = self._recorder(tensor)
             if recorder is None:
-                self.session.after_write(tensor)
+                self.session.placements.after_write(tensor)
                 continue
             target = recorder.targets[0]
             mark = target.temporary.mark if writes_all else target.temporary.mark_written

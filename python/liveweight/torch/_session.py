@@ -5,18 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import torch
-from torch.multiprocessing.reductions import StorageWeakRef
 
 from .. import _core
 from ._adapters import Destination, find_destination
 from ._fallback import _error, config_for, inner_tensors, requantize
 from ._layers import Layer
-from ._sources import Mappings, rest_torch_threads
-from ._target import Pieces, Target, share_memory
+from ._lifetimes import Lifetimes, Placements, share_memory
+from ._sources import rest_torch_threads
+from ._target import Pieces, Target
 
 _DTYPES = {torch.bfloat16: "BF16", torch.float16: "F16", torch.float32: "F32"}
 _PENDING_BYTES = 256 << 20
-_WORTH_BORROWING = 1 << 20
 
 
 @dataclass
@@ -24,21 +23,6 @@ class Learned:
     """Of a model, by its reloads."""
     in_whole: set[str] = field(default_factory=set)  # parameters that a temporary must hold from the start to the end
     plain_layers: dict[str, bool] = field(default_factory=dict)  # whether vLLM's processing makes no more of a layer
-
-
-@dataclass
-class Placed:
-    """A tensor that the loader put in a parameter's place. Who still has it may write there."""
-    targets: list[Target]
-    storage: StorageWeakRef
-    layout: tuple[int, torch.Size, tuple[int, ...]]
-    dtype: torch.dtype
-
-    def is_current(self) -> bool:
-        return self.targets[0].placed is self and not self.storage.expired()
-
-    def tensor(self, storage: torch.UntypedStorage) -> torch.Tensor:
-        return torch.empty(0, dtype=self.dtype).set_(storage, *self.layout)
 
 
 class Session:
@@ -51,14 +35,11 @@ class Session:
         self.layers: list[Layer] = []
         self.pending: dict[Target, Pieces] = {}
         self.pending_bytes = 0
+        self.read_later: set[int] = set()  # storages that they are read from
         self.busy = False  # the session's own operations, not the loader's, are running
-        self.given: int | None = None  # the storage of the tensor that the loader was given last, until it asks for the next
-        self.lasting: set[int] = set()  # storages that somebody else keeps until the end
-        self.mapped: list[torch.UntypedStorage] = []  # those of `lasting` that are mapped files
-        self.placed: dict[int, list[Placed]] = {}  # by storage
-        self.rewritten: list[tuple[Placed, torch.Tensor]] = []  # of them, to be read again
+        self.lifetimes = Lifetimes()
+        self.placements = Placements()
         self.saved: list[tuple[torch.Tensor, torch.Tensor]] = []  # what a loader wrote to itself, and how that was before
-        self.mappings = Mappings()
 
     def add_target(self, target: Target) -> Target:
         found = None if target.layers else self.destination(target)
@@ -79,7 +60,7 @@ class Session:
 
     def put(self, target: Target, start: int, source: torch.Tensor) -> None:
         """Elements [start, start + n) of the flattened parameter, as they are now."""
-        target.placed = None
+        self.placements.forget(target)
         native = target.index is not None and target.name not in self.learned.in_whole
         waits = target.temporary is None and native and self._by_rows(target, start, source)
         if not waits or not self.pending.setdefault(target, Pieces()).add(start, self._kept(target, source)):
@@ -87,38 +68,30 @@ class Session:
             target.temporary.fill(start, source)
             return
         self.pending_bytes += source.numel() * source.element_size()
-        if self.pending_bytes > _PENDING_BYTES:
+        if self.pending_bytes > _PENDING_BYTES and not self.busy:
             self.flush()
-
-    def _kept(self, target: Target, source: torch.Tensor) -> torch.Tensor:
-        """`source`, to be read at the next `flush`. What a loader was given stays until then, if it does not write there
-        (`before_write`); tensors of its own it may use again in ways that nobody sees."""
-        if source.untyped_storage()._cdata == self.given or self._lasts(source):
-            return source
-        return torch.empty(source.shape, dtype=target.original.dtype).copy_(source.detach())
 
     def place(self, targets: list[Target], tensor: torch.Tensor) -> None:
         """All of a parameter's elements, in a tensor that takes its place."""
         for target in targets:
             self.put(target, 0, tensor)
-        storage = tensor.untyped_storage()
-        placed = Placed(targets, StorageWeakRef(storage), (tensor.storage_offset(), tensor.shape, tensor.stride()), tensor.dtype)
-        targets[0].placed = placed
-        self.placed.setdefault(storage._cdata, []).append(placed)
+        self.placements.add(targets, tensor)
 
-    def after_write(self, tensor: torch.Tensor) -> None:
-        """The loader wrote there."""
-        storage = tensor.untyped_storage()
-        self.rewritten += [(placed, placed.tensor(storage)) for placed in self.placed.get(storage._cdata, ()) if placed.is_current()]
+    def _kept(self, target: Target, source: torch.Tensor) -> torch.Tensor:
+        """`source`, to be read at the next `flush`; a copy of it where it may be another by then."""
+        if self.lifetimes.stays(source):
+            self.read_later.add(source.untyped_storage()._cdata)
+            return source
+        return torch.empty(source.shape, dtype=target.original.dtype).copy_(source.detach())
 
     def before_write(self, tensor: torch.Tensor) -> None:
         """The loader is about to write there. What came from there must be as it was."""
-        for pieces in self.pending.values():
+        storage = tensor.untyped_storage()._cdata
+        for pieces in self.pending.values() if storage in self.read_later else ():
             pieces.copy_those_in(tensor)
-        if tensor.untyped_storage()._cdata in self.lasting:
-            for target in self.targets:
-                if any(share_memory(source, tensor) for _, source in target.borrowed):
-                    self._take(target)
+        for target in self.targets if storage in self.lifetimes.lasting else ():
+            if any(share_memory(source, tensor) for _, source in target.borrowed):
+                self._take(target)
 
     def _take(self, target: Target) -> None:
         """Quantizes now what was borrowed for it."""
@@ -142,11 +115,10 @@ class Session:
             self.busy = False
 
     def _flush(self, last: bool) -> None:
-        rewritten, self.rewritten = self.rewritten, []
-        for placed, tensor in rewritten:
-            if placed.is_current():
-                self.place(placed.targets, tensor)
+        for targets, tensor in self.placements.take_rewritten():
+            self.place(targets, tensor)
         pending, self.pending, self.pending_bytes = self.pending, {}, 0
+        self.read_later.clear()
         for target, pieces in pending.items():
             for start, source in pieces:
                 if target.temporary is None:
@@ -163,7 +135,7 @@ class Session:
         return any(other.name in self.learned.in_whole for other in (target, *target.beside()))
 
     def _give(self, target: Target, start: int, source: torch.Tensor) -> None:
-        lasting = source.dtype == target.original.dtype and source.is_contiguous() and self._lasts(source)
+        lasting = source.dtype == target.original.dtype and source.is_contiguous() and self.lifetimes.lasts(source)
         converted = source if lasting else source.detach().to(device="cpu", dtype=target.original.dtype).contiguous()
         if not self._put_rows(target, start // max(target.cols, 1), converted, lasting):
             self.materialize(target)
@@ -179,19 +151,6 @@ class Session:
         if not lasting:
             rest_torch_threads()
         return self.update.put(target.index, row, source, lasting)
-
-    def _lasts(self, source: torch.Tensor) -> bool:
-        """Whether the bytes stay where and as they are until the end: a mapped file, or a container of the caller's."""
-        if source.device.type != "cpu":
-            return False
-        storage = source.untyped_storage()
-        if storage._cdata in self.lasting:
-            return True
-        if source.numel() * source.element_size() < _WORTH_BORROWING or not self.mappings.is_file(source.data_ptr()):
-            return False
-        self.lasting.add(storage._cdata)
-        self.mapped.append(storage)  # held, so that no other storage can have its identity
-        return True
 
     # Temporaries ------------------------------------------------------------------------------------------------
 
@@ -304,7 +263,7 @@ class Session:
             target.borrowed = []
         self.update = _core.BuffersUpdate()
         self.targets, self.held, self.layers, self.pending = [], [], [], {}
-        self.mapped, self.lasting, self.saved, self.placed, self.rewritten = [], set(), [], {}, []
+        self.lifetimes, self.placements, self.saved = Lifetimes(), Placements(), []
 
 
 def _came_back(target: Target) -> _core.Error:

@@ -89,7 +89,8 @@ class Pieces:
 
     def copy_those_in(self, tensor: torch.Tensor) -> None:
         """What was there is read from a copy, as somebody is about to write there."""
-        self.pieces = [(begin, end, source.clone() if share_memory(source, tensor) else source)
+        storage = tensor.untyped_storage()._cdata
+        self.pieces = [(begin, end, source.clone() if source.untyped_storage()._cdata == storage else source)
                        for begin, end, source in self.pieces]
 
     def ends_at(self, begin: int) -> bool:
@@ -101,19 +102,6 @@ class Pieces:
 
     def __iter__(self):
         return ((begin, source) for begin, _, source in self.pieces)
-
-
-def share_memory(a: torch.Tensor, b: torch.Tensor) -> bool:
-    """Whether the stretches from their first elements to their last overlap."""
-    (begin, end), (other_begin, other_end) = map(_stretch, (a, b))
-    return begin < other_end and other_begin < end
-
-
-def _stretch(tensor: torch.Tensor) -> tuple[int, int]:
-    if tensor.numel() == 0:
-        return 0, 0
-    last = sum((extent - 1) * stride for extent, stride in zip(tensor.shape, tensor.stride()))
-    return tensor.data_ptr(), tensor.data_ptr() + (last + 1) * tensor.element_size()
 
 
 class Target:
@@ -130,7 +118,7 @@ class Target:
         self.made: torch.Tensor | None = None  # what the fallback made of it
         self.borrowed: list = []  # pieces that were given away but can be read again
         self.staged = False  # pieces were given away that cannot
-        self.placed = None  # the tensor that is in the parameter's place, if that was the last that came
+        self.placed = None  # a tensor in the parameter's place, if that came last (Placements)
         self.lost = False  # such pieces are gone: the loader came back to write anew
 
     def hold(self) -> None:

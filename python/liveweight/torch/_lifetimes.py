@@ -1,0 +1,126 @@
+"""How long the tensors that a loader copies stay where and as they are."""
+
+from __future__ import annotations
+
+import os
+from bisect import bisect_right
+from dataclasses import dataclass
+
+import torch
+from torch.multiprocessing.reductions import StorageWeakRef
+
+from .. import _core
+from ._target import Target
+
+_WORTH_BORROWING = 1 << 20
+
+
+class Lifetimes:
+    """Of storages. A loader may use tensors of its own again in ways that nobody sees, but what it was given stays until it
+    asks for the next, or to the end, if it does not write there."""
+
+    def __init__(self):
+        self.given: int | None = None  # what it was given last
+        self.lasting: set[int] = set()  # what somebody else keeps until the end
+        self.mapped: list[torch.UntypedStorage] = []  # those of `lasting` that are mapped files
+        self.mappings = Mappings()
+
+    def give(self, tensor: torch.Tensor, lasts: bool) -> None:
+        self.given = tensor.untyped_storage()._cdata
+        if lasts:
+            self.lasting.add(self.given)
+
+    def take_back(self) -> None:
+        self.given = None
+
+    def stays(self, source: torch.Tensor) -> bool:
+        return source.untyped_storage()._cdata == self.given or self.lasts(source)
+
+    def lasts(self, source: torch.Tensor) -> bool:
+        """Whether that is to the end: a mapped file, or a container of the caller's."""
+        if source.device.type != "cpu":
+            return False
+        storage = source.untyped_storage()
+        if storage._cdata in self.lasting:
+            return True
+        if source.numel() * source.element_size() < _WORTH_BORROWING or not self.mappings.is_file(source.data_ptr()):
+            return False
+        self.lasting.add(storage._cdata)
+        self.mapped.append(storage)  # held, so that no other storage can have its identity
+        return True
+
+
+def share_memory(a: torch.Tensor, b: torch.Tensor) -> bool:
+    """Whether the stretches from their first elements to their last overlap."""
+    (begin, end), (other_begin, other_end) = map(_stretch, (a, b))
+    return begin < other_end and other_begin < end
+
+
+def _stretch(tensor: torch.Tensor) -> tuple[int, int]:
+    if tensor.numel() == 0:
+        return 0, 0
+    last = sum((extent - 1) * stride for extent, stride in zip(tensor.shape, tensor.stride()))
+    return tensor.data_ptr(), tensor.data_ptr() + (last + 1) * tensor.element_size()
+
+
+@dataclass
+class Placed:
+    targets: list[Target]
+    storage: StorageWeakRef
+    layout: tuple[int, torch.Size, tuple[int, ...]]
+    dtype: torch.dtype
+
+    def is_current(self) -> bool:
+        return self.targets[0].placed is self and not self.storage.expired()
+
+
+class Placements:
+    """Tensors that a loader put in parameters' places. Who still has one may write there."""
+
+    def __init__(self):
+        self.by_storage: dict[int, list[Placed]] = {}
+        self.rewritten: list[tuple[Placed, torch.Tensor]] = []  # to be read again
+
+    def add(self, targets: list[Target], tensor: torch.Tensor) -> None:
+        storage = tensor.untyped_storage()
+        layout = tensor.storage_offset(), tensor.shape, tensor.stride()
+        targets[0].placed = Placed(targets, StorageWeakRef(storage), layout, tensor.dtype)
+        self.by_storage.setdefault(storage._cdata, []).append(targets[0].placed)
+
+    def forget(self, target: Target) -> None:
+        """Something else came for it."""
+        target.placed = None
+
+    def after_write(self, tensor: torch.Tensor) -> None:
+        storage = tensor.untyped_storage()
+        for placed in self.by_storage.get(storage._cdata, ()):
+            if placed.is_current():
+                self.rewritten.append((placed, torch.empty(0, dtype=placed.dtype).set_(storage, *placed.layout)))
+
+    def take_rewritten(self) -> list[tuple[list[Target], torch.Tensor]]:
+        """Each once."""
+        rewritten, self.rewritten = self.rewritten, []
+        return list({id(placed): (placed.targets, tensor) for placed, tensor in rewritten if placed.is_current()}.values())
+
+
+class Mappings:
+    """Which addresses are of mapped files. A no may be out of date, which costs a copy; a yes never is."""
+
+    def __init__(self):
+        self.ranges: list[tuple[int, int, bool]] = []
+
+    def is_file(self, address: int) -> bool:
+        known = self._find(address)
+        if known is None or (known[2] and not _is_mapped(*known[:2])):
+            self.ranges = _core.mappings()
+            known = self._find(address)
+        return known is not None and known[2]
+
+    def _find(self, address: int) -> tuple[int, int, bool] | None:
+        at = bisect_right(self.ranges, address, key=lambda entry: entry[0]) - 1
+        return self.ranges[at] if at >= 0 and address < self.ranges[at][1] else None
+
+
+def _is_mapped(begin: int, end: int) -> bool:
+    """Whether exactly that range is of one mapped file now; reading all of a process's mappings takes a millisecond."""
+    return os.path.lexists(f"/proc/self/map_files/{begin:x}-{end:x}")
