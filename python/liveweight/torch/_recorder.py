@@ -28,7 +28,6 @@ class Recorder:
     """Stands for a parameter while the loader runs. Tied parameters are one; its targets are where its bytes go."""
 
     def __init__(self, session: Session, facts, device: torch.device, kind: type, attributes: dict, targets: list[Target]):
-        self.device = device  # where the parameter lives
         empty = torch.empty(facts.shape, dtype=facts.dtype, device="meta")
         self.session, self.facts, self.targets = session, facts, targets
         self.kind, self.attributes = kind, attributes
