@@ -294,6 +294,23 @@ class OnlineQuantization(unittest.TestCase):
             self.check_reload(1, self.generator(1))
             self.check_reload(2, checkpoint(2, self.dtype).items())
 
+    def test_a_view_may_be_turned_in_place(self):
+        def turned(param, loaded):
+            view = param.data[:, :64]  # square, so that nothing else tells
+            view.t_()
+            view.copy_(loaded[:, :64].t())
+            param.data[:, 64:].copy_(loaded[:, 64:])
+
+        def unsqueezed(param, loaded):
+            view = param.data
+            view.unsqueeze_(0)
+            view.copy_(loaded.unsqueeze(0))
+
+        for loader in (turned, unsqueezed):
+            self.load_down_weights_by(loader)
+            self.check_reload(1, self.generator(1))
+            self.check_reload(2, checkpoint(2, self.dtype).items())
+
     def test_half_of_an_element_is_none(self):
         self.load_down_weights_by(lambda param, loaded: param.data.view(torch.uint8)[:, 1:].copy_(loaded.view(torch.uint8)[:, 1:]))
         with self.assertRaisesRegex(liveweight.Error, "layers.0.down.weight: expected 6144 elements, got some"):

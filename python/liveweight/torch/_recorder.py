@@ -66,11 +66,13 @@ def _recording_class(kind: type, device: torch.device) -> type:
 
 
 @functools.cache
-def _traits(func) -> tuple[tuple[tuple[int, str], ...], bool]:
-    """Which arguments an operator writes to, by place and name, and whether what it returns shares memory with one."""
+def _traits(func) -> tuple[tuple[tuple[int, str], ...], bool, bool]:
+    """Which arguments an operator writes to, by place and name; whether what it returns shares memory with one; whether it
+    makes another view of its first argument, in place."""
     schema = func._schema
     written = tuple((i, a.name) for i, a in enumerate(schema.arguments) if a.alias_info is not None and a.alias_info.is_write)
-    return written, any(result.alias_info is not None for result in schema.returns)
+    turns = torch.Tag.inplace_view in func.tags and all(a.name != "source" for a in schema.arguments)
+    return written, any(result.alias_info is not None for result in schema.returns), turns
 
 
 def _tensors(values):
@@ -105,8 +107,8 @@ class Recording(TorchDispatchMode):
         kwargs = kwargs or {}
         if self.session.busy:
             return func(*args, **kwargs)
-        places, makes_views = _traits(func)
-        if makes_views and not places:
+        places, makes_views, turns = _traits(func)
+        if makes_views and not places or turns and args[0].is_meta:
             return func(*args, **kwargs)  # a view of a recorder is one, too
         if func is _aten.copy_.default and self._record_copy(*args[:2]):
             return args[0]
