@@ -21,7 +21,7 @@ if HAS_TORCHAO:
                       Float8WeightOnlyConfig(granularity=PerTensor()),
                       IntxWeightOnlyConfig(weight_dtype=torch.int4, granularity=PerGroup(32), version=2)]
 
-    SHAPES = {"scalar": (), "vector": (7,), "matrix": (5, 1), "row": (1, 32), "experts": (3, 8, 32), "none": (0, 32)}
+    SHAPES = {"scalar": (), "vector": (7,), "matrix": (5, 1), "row": (1, 32), "experts": (3, 8, 32), "none": (0, 32), "hollow": (4, 0)}
 
     class Model(nn.Module):
         """Weights that are quantized, of which two may be one, and others."""

@@ -66,6 +66,15 @@ class Reload(unittest.TestCase):
                 self.assertEqual(addresses, [part.data_ptr() for part in parts(model)])
                 self.assertEqual(identities, [id(parameter) for parameter in model.parameters()])
 
+    def test_tensors_without_elements_come_as_others_do(self):
+        module = nn.Module()
+        for name, shape in {"a": (4, 0), "b": (0, 3), "c": (2, 0, 3), "d": (0,), "e": (2, 2)}.items():
+            module.register_parameter(name, nn.Parameter(torch.zeros(shape)))
+        weights = {name: torch.ones(parameter.shape) for name, parameter in module.named_parameters()}
+        self.assertEqual(reload(module, weights), set("abcde"))
+        self.assertEqual(reload(module, iter(weights.items())), set("abcde"))
+        self.assertTrue(torch.equal(module.e, weights["e"]))
+
     def test_an_iterator_may_reuse_one_buffer(self):
         new = weights(1)
         buffer = torch.empty(max(value.numel() for value in new.values()), dtype=torch.bfloat16)

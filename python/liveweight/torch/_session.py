@@ -45,7 +45,7 @@ class Session:
         found = None if target.layers else self.destination(target)
         if found is not None:
             target.destination = found
-            rows = target.original.shape.numel() // max(target.cols, 1)
+            rows = target.original.shape.numel() // target.cols
             dtype = _DTYPES.get(target.original.dtype, str(target.original.dtype))
             target.index = self.update.add_target(target.name, found.scheme, dtype, rows, target.cols, found.codes, found.scales,
                                                   found.zero_points)
@@ -96,7 +96,7 @@ class Session:
     def _take(self, target: Target) -> None:
         """Quantizes now what was borrowed for it."""
         for start, source in target.borrowed:
-            self._put_rows(target, start // max(target.cols, 1), source, False)
+            self._put_rows(target, start // target.cols, source, False)
         target.borrowed, target.staged = [], True
 
     def is_pending_before(self, target: Target, start: int) -> bool:
@@ -137,7 +137,7 @@ class Session:
     def _give(self, target: Target, start: int, source: torch.Tensor) -> None:
         lasting = source.dtype == target.original.dtype and source.is_contiguous() and self.lifetimes.lasts(source)
         converted = source if lasting else source.detach().to(device="cpu", dtype=target.original.dtype).contiguous()
-        if not self._put_rows(target, start // max(target.cols, 1), converted, lasting):
+        if not self._put_rows(target, start // target.cols, converted, lasting):
             self.materialize(target)
             target.temporary.fill(start, source)
         elif lasting:

@@ -110,7 +110,7 @@ class Target:
     def __init__(self, module_name, module, attribute, live, original: TensorFacts):
         self.module_name, self.module, self.attribute, self.live, self.original = module_name, module, attribute, live, original
         self.name = f"{module_name}.{attribute}" if module_name else attribute
-        self.cols = original.shape[-1] if len(original.shape) > 1 else 1
+        self.cols = max(1, original.shape[-1]) if len(original.shape) > 1 else 1
         self.layers: list[Layer] = []  # those that make more of it than its bytes; they want it as a temporary
         self.index: int | None = None  # in the native update; None for those that only a temporary can hold
         self.destination: Destination | None = None  # likewise
