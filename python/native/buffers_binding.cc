@@ -111,6 +111,13 @@ void bind_buffers(nb::module_& module) {
            nb::arg("cols"), nb::arg("codes"), nb::arg("scales").none(), nb::arg("zero_points").none())
       .def("put", &put, nb::arg("target"), nb::arg("row"), nb::arg("tensor"), nb::arg("borrowed"),
            "False where all of the target must come as a whole.")
+      .def(
+          "take_borrowed",
+          [](Handle& h, int64_t target) {
+            nb::gil_scoped_release released;
+            check(h.update.take_borrowed(target));
+          },
+          "Borrowed rows of the target are about to change.")
       .def("clear", [](Handle& h, int64_t target) { h.update.clear(target); })
       .def(
           "distrust", [](Handle& h, int64_t target) { h.update.distrust(target); },

@@ -14,6 +14,10 @@ bool one_scale(const Matrix& matrix) {
   return matrix.scheme.granularity == Granularity::kTensor;
 }
 
+uint64_t bytes_of(const Matrix& matrix, int64_t rows) {
+  return static_cast<uint64_t>(rows * matrix.cols * bits_of(matrix.dtype) / 8);
+}
+
 }  // namespace
 
 int64_t BuffersUpdate::add_target(std::string name, const Matrix& matrix) {
@@ -135,17 +139,32 @@ Result<bool> BuffersUpdate::put(int64_t index, const Rows& rows, bool borrowed) 
     return true;
   }
   if (is_staged(target)) forget(target);  // it comes anew
-  const uint64_t bytes =
-      static_cast<uint64_t>(rows.rows * target.matrix.cols * bits_of(target.matrix.dtype) / 8);
   Piece piece{rows.rows, rows.data, {}, {}, {}};
   const bool only = rows.rows == target.matrix.rows;
   if (!only) {
-    piece.held.assign(rows.data, rows.data + bytes);
+    piece.held.assign(rows.data, rows.data + bytes_of(target.matrix, rows.rows));
     piece.data = piece.held.data();
   }
   add_piece(target, rows, std::move(piece));
   if (whole(target)) LW_TRY(stage_whole(target));
   return true;
+}
+
+// Of a tensor with one scale that is not whole yet, copies are held.
+Status BuffersUpdate::take_borrowed(int64_t index) {
+  std::lock_guard lock(mutex_);
+  Target& target = targets_[static_cast<size_t>(index)];
+  if (one_scale(target.matrix) && whole(target)) return is_staged(target) ? Status{} : stage_whole(target);
+  for (auto& [row, piece] : target.pieces) {
+    if (!one_scale(target.matrix)) {
+      if (piece.data) LW_TRY(stage(target, row, piece));
+    } else if (piece.held.empty()) {
+      stop_looking(piece);
+      piece.held.assign(piece.data, piece.data + bytes_of(target.matrix, piece.rows));
+      piece.data = piece.held.data();
+    }
+  }
+  return {};
 }
 
 Status BuffersUpdate::check_borrowed(Target& target) const {

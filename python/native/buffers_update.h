@@ -32,6 +32,9 @@ class BuffersUpdate {
   // units need more than these rows: they must come as a whole.
   Result<bool> put(int64_t target, const Rows& rows, bool borrowed);
 
+  // Borrowed rows of a target are about to change: what came is kept as it is now.
+  Status take_borrowed(int64_t target);
+
   bool is_whole(int64_t target) const;
 
   // Forgets what came for a target.

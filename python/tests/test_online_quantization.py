@@ -407,8 +407,6 @@ class OnlineQuantization(unittest.TestCase):
             self.check_reload(2, checkpoint(2, self.dtype).items())
 
     def test_a_loader_may_write_to_what_it_was_given(self):
-        earlier = []
-
         def changes(param, loaded):
             for tensor in earlier:  # that came before
                 tensor.fill_(7)
@@ -418,11 +416,20 @@ class OnlineQuantization(unittest.TestCase):
             loaded.neg_()
             earlier.append(loaded)
 
+        def changes_later(param, loaded):
+            param.data[:20].copy_(loaded[:20])
+            param.data[20:].copy_(loaded[20:])
+            for tensor in earlier:
+                tensor[10:30].zero_()
+            earlier.append(loaded)
+
         for configuration in (Int8WeightOnlyConfig(version=2), Float8WeightOnlyConfig(granularity=PerTensor())):
             self.configuration, self.model = configuration, loaded_model(configuration, self.dtype)
-            self.load_down_weights_by(changes)
-            self.check_reload(1, self.generator(1))
-            self.check_reload(2, checkpoint(2, self.dtype).items())
+            for loader in (changes, changes_later):
+                earlier = []
+                self.load_down_weights_by(loader)
+                self.check_reload(1, self.generator(1))
+                self.check_reload(2, checkpoint(2, self.dtype).items())
 
     def test_a_tensor_in_the_parameters_place_may_be_written_later(self):
         buffers = []

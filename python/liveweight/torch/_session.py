@@ -95,8 +95,9 @@ class Session:
 
     def _take(self, target: Target) -> None:
         """Quantizes now what was borrowed for it."""
-        for start, source in target.borrowed:
-            self._put_rows(target, start // target.cols, source, False)
+        self._undo_within(target)
+        rest_torch_threads()
+        self.update.take_borrowed(target.index)
         target.borrowed, target.staged = [], True
 
     def is_pending_before(self, target: Target, start: int) -> bool:
