@@ -1,0 +1,249 @@
+"""What loaders may do with the parameters that they get, with what they are given, and with tensors of their own."""
+import ctypes
+import os
+import unittest
+import unittest.mock
+
+from online_model import HAS_TORCHAO, OnlineModelTest
+
+if HAS_TORCHAO:
+    import torch
+    from online_model import Loader, bits, checkpoint, loaded_model, reload_weights, snapshot
+    from torch import nn
+    from torchao.quantization import Float8WeightOnlyConfig, Int8WeightOnlyConfig, PerTensor
+
+    import liveweight
+
+
+@unittest.skipUnless(HAS_TORCHAO, "torch and torchao are not installed")
+class Loaders(OnlineModelTest):
+    def test_operations_that_cannot_be_recorded_run_on_a_temporary(self):
+        def odd_loader(param, loaded):
+            param.data.zero_()
+            param.data.add_(loaded.to(param.device) * 2)
+            scratch = torch.empty_like(param)
+            scratch.copy_(param)
+            param.data.copy_(scratch * 0.5)
+        for layer in self.model.layers:
+            self.model.recorded_weight_attr[f"layers.{list(self.model.layers).index(layer)}.down.weight"]["weight_loader"] = odd_loader, False
+        for seed in (1, 2):
+            reload_weights(Loader(self.model), self.generator(seed))
+            self.assertEqual(bits(self.model), bits(loaded_model(self.configuration, self.dtype, seed=seed)))
+
+    def test_a_view_of_another_dtype_is_written_by_its_bytes(self):
+        for dtype in (torch.int16, torch.uint8, torch.int32):
+            self.load_down_weights_by(lambda param, loaded, dtype=dtype: param.data.view(dtype).copy_(loaded.view(dtype)))
+            self.check_reload(1, self.generator(1))
+            self.check_reload(2, checkpoint(2, self.dtype).items())
+
+    def test_a_view_may_be_turned_in_place(self):
+        def turned(param, loaded):
+            view = param.data[:, :64]  # square, so that nothing else tells
+            view.t_()
+            view.copy_(loaded[:, :64].t())
+            param.data[:, 64:].copy_(loaded[:, 64:])
+
+        def unsqueezed(param, loaded):
+            view = param.data
+            view.unsqueeze_(0)
+            view.copy_(loaded.unsqueeze(0))
+
+        for loader in (turned, unsqueezed):
+            self.load_down_weights_by(loader)
+            self.check_reload(1, self.generator(1))
+            self.check_reload(2, checkpoint(2, self.dtype).items())
+
+    def test_half_of_an_element_is_none(self):
+        self.load_down_weights_by(lambda param, loaded: param.data.view(torch.uint8)[:, 1:].copy_(loaded.view(torch.uint8)[:, 1:]))
+        with self.assertRaisesRegex(liveweight.Error, "layers.0.down.weight: expected 6144 elements, got some"):
+            reload_weights(Loader(self.model), self.generator(1))
+
+    def test_pieces_may_overlap(self):
+        def overlapping(param, loaded):
+            param.data[:40].copy_(loaded[:40] * 3)
+            param.data[20:].copy_(loaded[20:])
+            param.data[:20].copy_(loaded[:20])
+        self.load_down_weights_by(overlapping)
+        self.check_reload(1, self.generator(1))
+        self.check_reload(2, checkpoint(2, self.dtype).items())
+
+    def test_an_operation_may_write_several_parameters(self):
+        self.load_down_weights_by(lambda param, loaded: torch._foreach_copy_([param.data[:9], param.data[9:]], [loaded[:9], loaded[9:]]))
+        self.check_reload(1, self.generator(1))
+
+    def test_an_operation_on_what_did_not_come_brings_nothing(self):
+        def changes(param, loaded):
+            param.data[20:].copy_(loaded[20:])
+            param.data.mul_(2)
+
+        def writes_some_rows(param, loaded):
+            param.data.index_copy_(0, torch.arange(20), loaded[:20])
+
+        def writes_some_elements(param, loaded):
+            param.data[loaded > 0] = loaded[loaded > 0]
+
+        before = snapshot(self.model)
+        for loader in (changes, writes_some_rows, writes_some_elements):
+            self.load_down_weights_by(loader)
+            for weights in (checkpoint(1, self.dtype).items(), self.generator(1)):
+                with self.assertRaisesRegex(liveweight.Error, "layers.0.down.weight: expected 6144 elements, got some"):
+                    reload_weights(Loader(self.model), weights)
+                self.assertEqual(snapshot(self.model), before)
+
+    def test_operations_that_write_some_elements_each_bring_all_of_them(self):
+        def writes(param, loaded):
+            param.data.index_copy_(0, torch.arange(0, 64, 2), loaded[::2])
+            param.data[1::2].masked_scatter_(loaded[1::2] > 0, loaded[1::2][loaded[1::2] > 0])
+            param.data[1::2] = torch.where(loaded[1::2] > 0, param.data[1::2], loaded[1::2])
+        self.load_down_weights_by(writes)
+        self.check_reload(1, self.generator(1))
+
+    def test_coming_back_to_what_is_quantized_already_is_refused_once(self):
+        def again(seed):
+            weights = checkpoint(seed, self.dtype)
+            first = {name: tensor * 2 if name.endswith("down") else tensor for name, tensor in weights.items()}
+            return (item for item in [*first.items(), ("0.down", torch.ones(1)), ("1.down", torch.ones(1))])
+
+        self.load_down_weights_by(lambda param, loaded: param.data.mul_(0.5) if loaded.numel() == 1 else param.data.copy_(loaded))
+        before = snapshot(self.model)
+        for _ in range(2):  # one parameter after the other
+            with self.assertRaisesRegex(liveweight.Error, "the next reload will hold it whole"):
+                reload_weights(Loader(self.model), again(1))
+            self.assertEqual(snapshot(self.model), before)
+        self.check_reload(1, again(1))
+        self.check_reload(2, again(2))
+
+    def test_reading_what_is_quantized_already_is_refused_once(self):
+        sums = []
+
+        def reads(param, loaded):
+            if loaded.numel() > 1:
+                param.data.copy_(loaded)
+                return
+            param.data[0].copy_(torch.zeros(96))
+            sums.append(param.data.sum().item())
+
+        def weights():
+            return (item for item in [*checkpoint(1, self.dtype).items(), ("0.down", torch.ones(1))])
+
+        self.load_down_weights_by(reads)
+        with self.assertRaisesRegex(liveweight.Error, "layers.0.down.weight: .* the next reload will hold it whole"):
+            reload_weights(Loader(self.model), weights())
+        reload_weights(Loader(self.model), weights())
+        expected = checkpoint(1, self.dtype)["0.down"]
+        expected[0] = 0
+        self.assertEqual(sums, [expected.sum().item()])
+
+    def test_a_loader_may_use_its_own_memory_again(self):
+        def through_one_buffer(param, loaded):
+            buffer = torch.empty(32, 96, dtype=loaded.dtype)
+            for half in (slice(0, 32), slice(32, 64)):
+                buffer.copy_(loaded[half])
+                param.data[half].copy_(buffer)
+                ctypes.memset(buffer.data_ptr(), 0, buffer.nbytes)  # as numpy would write there, unseen
+
+        for configuration in (Int8WeightOnlyConfig(version=2), Float8WeightOnlyConfig(granularity=PerTensor())):
+            self.configuration, self.model = configuration, loaded_model(configuration, self.dtype)
+            self.load_down_weights_by(through_one_buffer)
+            self.check_reload(1, self.generator(1))
+            self.check_reload(2, checkpoint(2, self.dtype).items())
+
+    def test_a_loader_may_write_to_what_it_was_given(self):
+        def changes(param, loaded):
+            for tensor in earlier:  # that came before
+                tensor.fill_(7)
+            param.data[:32].copy_(loaded[:32])
+            loaded[:32].zero_()
+            param.data[32:].copy_(loaded[32:] + 0)
+            loaded.neg_()
+            earlier.append(loaded)
+
+        def changes_later(param, loaded):
+            param.data[:20].copy_(loaded[:20])
+            param.data[20:].copy_(loaded[20:])
+            for tensor in earlier:
+                tensor[10:30].zero_()
+            earlier.append(loaded)
+
+        for configuration in (Int8WeightOnlyConfig(version=2), Float8WeightOnlyConfig(granularity=PerTensor())):
+            self.configuration, self.model = configuration, loaded_model(configuration, self.dtype)
+            for loader in (changes, changes_later):
+                earlier = []
+                self.load_down_weights_by(loader)
+                self.check_reload(1, self.generator(1))
+                self.check_reload(2, checkpoint(2, self.dtype).items())
+
+    def test_a_tensor_in_the_parameters_place_may_be_written_later(self):
+        buffers = []
+
+        def places(param, loaded):
+            buffer = torch.zeros_like(loaded)
+            param.data = buffer
+            buffer[:9] = 5
+            buffers.append((buffer, loaded.clone()))
+            if len(buffers) == 2:
+                for buffer, whole in buffers:
+                    torch.add(whole, 0, out=buffer)
+
+        self.load_down_weights_by(places)
+        self.check_reload(1, self.generator(1))
+        buffers.clear()
+        self.check_reload(2, checkpoint(2, self.dtype).items())
+
+    def test_padding_behind_what_was_copied_needs_no_temporary(self):
+        """As vLLM pads vocabularies."""
+        def padding_loader(param, loaded):
+            param[:-32].data.copy_(loaded[:-32])
+            param[-32:].data.fill_(0.5)
+        for i in range(2):
+            self.model.recorded_weight_attr[f"layers.{i}.down.weight"]["weight_loader"] = padding_loader, False
+        with unittest.mock.patch("liveweight.torch._session.Session.materialize") as materialize:
+            reload_weights(Loader(self.model), self.generator(1))
+        materialize.assert_not_called()
+        padded = checkpoint(1, self.dtype)
+        padded["0.down"][-32:] = padded["1.down"][-32:] = 0.5
+        expected = loaded_model(self.configuration, self.dtype)
+        reload_weights(Loader(expected), padded.items())
+        self.assertEqual(bits(self.model), bits(expected))
+
+    def test_a_tensor_put_in_the_parameters_place_counts(self):
+        def replacing_loader(param, loaded):
+            param.data = loaded.clone()
+        def module_loader(param, loaded):
+            self.model.layers[1].down.weight = nn.Parameter(loaded.clone(), requires_grad=False)
+        self.model.recorded_weight_attr["layers.0.down.weight"]["weight_loader"] = replacing_loader, False
+        self.model.recorded_weight_attr["layers.1.down.weight"]["weight_loader"] = module_loader, False
+        reload_weights(Loader(self.model), self.generator(1))
+        self.assertEqual(bits(self.model), bits(loaded_model(self.configuration, self.dtype, seed=1)))
+
+    def test_what_a_loader_writes_into_live_tensors_itself_does_not_mix_with_the_new_weights(self):
+        def parts(model):
+            weights = [layer.down.weight for layer in model.layers]
+            return [part for weight in weights for part in (weight.qdata, weight.scale)] + [model.embed.weight]
+        expected = loaded_model(self.configuration, self.dtype, seed=1)
+        pairs = list(zip(parts(self.model), [part.clone() for part in parts(expected)]))
+
+        @torch.no_grad()
+        def spoil():
+            for live, new in pairs:
+                live.copy_(new)
+
+        def spoiling(weights):
+            for item in weights:
+                spoil()
+                yield item
+                spoil()
+        reload_weights(Loader(self.model), spoiling(self.generator(1)))
+        self.assertTrue(bits(self.model) == bits(expected))
+        reload_weights(Loader(self.model), self.generator(2))
+        loader = Loader(self.model)
+        loader.touch = lambda _: spoil()
+        for threads in ("2", "1"):  # what stays is compared with what lives while it comes, and afterwards
+            with unittest.mock.patch.dict(os.environ, LIVEWEIGHT_THREADS=threads):
+                reload_weights(loader, checkpoint(1, self.dtype).items())
+            self.assertTrue(bits(self.model) == bits(expected))
+            reload_weights(Loader(self.model), self.generator(2))
+
+
+if __name__ == "__main__":
+    unittest.main()
