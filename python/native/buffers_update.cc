@@ -14,10 +14,6 @@ bool one_scale(const Matrix& matrix) {
   return matrix.scheme.granularity == Granularity::kTensor;
 }
 
-uint64_t bytes_of(const Matrix& matrix, int64_t rows) {
-  return static_cast<uint64_t>(rows * matrix.cols * bits_of(matrix.dtype) / 8);
-}
-
 }  // namespace
 
 int64_t BuffersUpdate::add_target(std::string name, const Matrix& matrix) {
@@ -102,6 +98,20 @@ Status BuffersUpdate::stage(Target& target, int64_t row, Piece& piece) {
   return {};
 }
 
+// Those that are not staged yet.
+Status BuffersUpdate::stage_all(Target& target) {
+  for (auto& [row, piece] : target.pieces) {
+    if (piece.data) LW_TRY(stage(target, row, piece));
+  }
+  return {};
+}
+
+// The rows as they are now, whatever becomes of where they came from.
+void BuffersUpdate::hold(const Matrix& matrix, Piece& piece) {
+  piece.held.assign(piece.data, piece.data + PartShape{matrix.dtype, piece.rows, matrix.cols}.bytes());
+  piece.data = piece.held.data();
+}
+
 // Once the last piece of a tensor with one scale is here.
 Status BuffersUpdate::stage_whole(Target& target) {
   target.amax = 0;
@@ -109,8 +119,7 @@ Status BuffersUpdate::stage_whole(Target& target) {
     LW_ASSIGN(const float amax, check_rows(target.name, target.matrix, {piece.data, row, piece.rows}));
     target.amax = std::max(target.amax, amax);
   }
-  for (auto& [row, piece] : target.pieces) LW_TRY(stage(target, row, piece));
-  return {};
+  return stage_all(target);
 }
 
 Result<bool> BuffersUpdate::put(int64_t index, const Rows& rows, bool borrowed) {
@@ -133,18 +142,13 @@ Result<bool> BuffersUpdate::put(int64_t index, const Rows& rows, bool borrowed) 
   }
   if (!one_scale(target.matrix)) {
     add_piece(target, rows, {rows.rows, rows.data, {}, {}, {}});
-    for (auto& [row, piece] : target.pieces) {  // and what was borrowed before
-      if (piece.data) LW_TRY(stage(target, row, piece));
-    }
+    LW_TRY(stage_all(target));  // and what was borrowed before
     return true;
   }
   if (is_staged(target)) forget(target);  // it comes anew
   Piece piece{rows.rows, rows.data, {}, {}, {}};
   const bool only = rows.rows == target.matrix.rows;
-  if (!only) {
-    piece.held.assign(rows.data, rows.data + bytes_of(target.matrix, rows.rows));
-    piece.data = piece.held.data();
-  }
+  if (!only) hold(target.matrix, piece);
   add_piece(target, rows, std::move(piece));
   if (whole(target)) LW_TRY(stage_whole(target));
   return true;
@@ -154,15 +158,12 @@ Result<bool> BuffersUpdate::put(int64_t index, const Rows& rows, bool borrowed) 
 Status BuffersUpdate::take_borrowed(int64_t index) {
   std::lock_guard lock(mutex_);
   Target& target = targets_[static_cast<size_t>(index)];
-  if (one_scale(target.matrix) && whole(target)) return is_staged(target) ? Status{} : stage_whole(target);
+  if (!one_scale(target.matrix)) return stage_all(target);
+  if (whole(target)) return is_staged(target) ? Status{} : stage_whole(target);
   for (auto& [row, piece] : target.pieces) {
-    if (!one_scale(target.matrix)) {
-      if (piece.data) LW_TRY(stage(target, row, piece));
-    } else if (piece.held.empty()) {
-      stop_looking(piece);
-      piece.held.assign(piece.data, piece.data + bytes_of(target.matrix, piece.rows));
-      piece.data = piece.held.data();
-    }
+    if (!piece.held.empty()) continue;
+    stop_looking(piece);
+    hold(target.matrix, piece);
   }
   return {};
 }

@@ -77,7 +77,9 @@ class BuffersUpdate {
   void forget(Piece& piece);
   void stop_looking(Piece& piece);
   Status stage(Target& target, int64_t row, Piece& piece);
+  Status stage_all(Target& target);
   Status stage_whole(Target& target);
+  static void hold(const Matrix& matrix, Piece& piece);
   Status check_borrowed(Target& target) const;
   Status write_borrowed() const;
   static bool is_staged(const Target& target);

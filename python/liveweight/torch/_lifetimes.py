@@ -63,7 +63,7 @@ def _stretch(tensor: torch.Tensor) -> tuple[int, int]:
     return tensor.data_ptr(), tensor.data_ptr() + (last + 1) * tensor.element_size()
 
 
-@dataclass
+@dataclass(eq=False)
 class Placed:
     targets: list[Target]
     storage: StorageWeakRef
@@ -79,7 +79,7 @@ class Placements:
 
     def __init__(self):
         self.by_storage: dict[int, list[Placed]] = {}
-        self.rewritten: list[tuple[Placed, torch.Tensor]] = []  # to be read again
+        self.rewritten: dict[Placed, torch.Tensor] = {}  # to be read again
 
     def add(self, targets: list[Target], tensor: torch.Tensor) -> None:
         storage = tensor.untyped_storage()
@@ -94,13 +94,12 @@ class Placements:
     def after_write(self, tensor: torch.Tensor) -> None:
         storage = tensor.untyped_storage()
         for placed in self.by_storage.get(storage._cdata, ()):
-            if placed.is_current():
-                self.rewritten.append((placed, torch.empty(0, dtype=placed.dtype).set_(storage, *placed.layout)))
+            if placed.is_current() and placed not in self.rewritten:
+                self.rewritten[placed] = torch.empty(0, dtype=placed.dtype).set_(storage, *placed.layout)
 
     def take_rewritten(self) -> list[tuple[list[Target], torch.Tensor]]:
-        """Each once."""
-        rewritten, self.rewritten = self.rewritten, []
-        return list({id(placed): (placed.targets, tensor) for placed, tensor in rewritten if placed.is_current()}.values())
+        rewritten, self.rewritten = self.rewritten, {}
+        return [(placed.targets, tensor) for placed, tensor in rewritten.items() if placed.is_current()]
 
 
 class Mappings:

@@ -118,12 +118,13 @@ class Recording(TorchDispatchMode):
             kwargs = {**kwargs, "device": self.device}  # the loader asks for that of a parameter's view: there is none on meta
         if not any(self._recorder(tensor) for tensor in _tensors((*args, *kwargs.values()))):
             result = func(*args, **kwargs)
-            for tensor in written:
-                self.session.placements.after_write(tensor)
-            return result
-        if func in _FILLS and self._record_padding(args[0], args[1] if len(args) > 1 else 0):
+        elif func in _FILLS and self._record_padding(args[0], args[1] if len(args) > 1 else 0):
             return args[0]
-        return self._run_on_temporaries(func, args, kwargs, written)
+        else:
+            result = self._run_on_temporaries(func, args, kwargs, written)
+        for tensor in written:
+            self.session.placements.after_write(tensor)
+        return result
 
     def _recorder(self, tensor) -> Recorder | None:
         if not isinstance(tensor, torch.Tensor) or not tensor.is_meta:
@@ -179,7 +180,6 @@ class Recording(TorchDispatchMode):
         for tensor in written:
             recorder = self._recorder(tensor)
             if recorder is None:
-                self.session.placements.after_write(tensor)
                 continue
             target = recorder.targets[0]
             mark = target.temporary.mark if writes_all else target.temporary.mark_written

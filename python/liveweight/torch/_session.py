@@ -133,7 +133,7 @@ class Session:
 
     def _may_come_back(self, target: Target) -> bool:
         """Whether the loader did so before, to this parameter or another one of its layer."""
-        return any(other.name in self.learned.in_whole for other in (target, *target.beside()))
+        return any(other.name in self.learned.in_whole for other in target.with_layers())
 
     def _give(self, target: Target, start: int, source: torch.Tensor) -> None:
         lasting = source.dtype == target.original.dtype and source.is_contiguous() and self.lifetimes.lasts(source)
@@ -228,7 +228,7 @@ class Session:
 
     def _is_left_out(self, target: Target) -> bool:
         """As a partial reload may, though of a layer that makes one thing of several parameters only all of them."""
-        return self.partial and all(map(self._is_untouched, [target, *target.beside()]))
+        return self.partial and all(map(self._is_untouched, target.with_layers()))
 
     def commit(self) -> None:
         for target in self.targets:

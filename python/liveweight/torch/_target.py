@@ -118,15 +118,15 @@ class Target:
         self.made: torch.Tensor | None = None  # what the fallback made of it
         self.borrowed: list = []  # pieces that were given away but can be read again
         self.staged = False  # pieces were given away that cannot
-        self.placed = None  # a tensor in the parameter's place, if that came last (Placements)
         self.lost = False  # such pieces are gone: the loader came back to write anew
+        self.placed = None  # a tensor in the parameter's place, if that came last (Placements)
 
     def hold(self) -> None:
         self.temporary = Temporary(self.original.shape, self.original.dtype, inner_tensors(self.live)[0].device)
 
-    def beside(self) -> list[Target]:
-        """All targets of its layers, itself among them."""
-        return [other for layer in self.layers for other in layer.targets.values()]
+    def with_layers(self) -> list[Target]:
+        """Itself, and all targets of its layers."""
+        return [self, *(other for layer in self.layers for other in layer.targets.values())]
 
     def is_held_whole(self) -> bool:
         return self.temporary is not None and self.temporary.is_whole()
