@@ -10,7 +10,8 @@ import vllm_models
 rank, size, meeting_point = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 test_vllm.start_vllm(rank, size, meeting_point)
 wrong = []
-for kind, scheme in (("llama", "int8"), ("qwen2", "fp8 by rows"), ("qwen3_moe", "fp8 by tensor")):
+for kind, scheme in (("llama", "int8"), ("qwen2", "fp8 by rows"), ("qwen3_moe", "fp8 by tensor"), ("gpt_neox", "int8"), ("jamba", "int8"),
+                     ("gpt_oss", "fp8 by rows")):
     model = vllm_models.load(kind, 0, test_vllm.SCHEMES[scheme])
     before = test_vllm.places(model)
     for seed in (1, 2, 1):
