@@ -7,12 +7,14 @@ as a real temporary, on which the operation then runs."""
 from __future__ import annotations
 
 import functools
+import threading
 import types
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode, _pop_mode_temporarily
+from torch.utils._python_dispatch import (TorchDispatchMode, _get_current_dispatch_mode, _pop_mode, _pop_mode_temporarily,
+                                          _push_mode)
 from torch.utils._pytree import tree_map_only
 
 from ._fallback import _error
@@ -52,7 +54,9 @@ class Recorder:
             raise _error("unsupported", name, "expected data with values")
         if value.shape != self.facts.shape:
             raise _error("wrong_shape", name, f"expected {tuple(self.facts.shape)}, got {tuple(value.shape)}")
-        self.session.place(self.targets, value.detach())
+        with self.session.lock:
+            if self.session.open:
+                self.session.place(self.targets, value.detach())
 
 
 @functools.cache
@@ -103,27 +107,41 @@ class Recording(TorchDispatchMode):
         with _pop_mode_temporarily():
             yield
 
+    @contextmanager
+    def in_this_thread(self) -> Iterator[None]:
+        """What a thread of the loader does within it is recorded beside what others do."""
+        _push_mode(self)
+        try:
+            yield
+        finally:
+            _pop_mode()
+
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
-        if self.session.busy:
-            return func(*args, **kwargs)
         places, makes_views, turns = _traits(func)
-        if makes_views and not places or turns and args[0].is_meta:
+        if not self.session.listens() or makes_views and not places or turns and args[0].is_meta:
             return func(*args, **kwargs)  # a view of a recorder is one, too
         if func is _aten.copy_.default and self._record_copy(*args[:2]):
             return args[0]
         written = list(_tensors(args[i] if i < len(args) else kwargs.get(name) for i, name in places))
-        self._save(written)
         if kwargs.get("device") is not None and torch.device(kwargs["device"]).type == "meta":
             kwargs = {**kwargs, "device": self.device}  # the loader asks for that of a parameter's view: there is none on meta
-        if not any(self._recorder(tensor) for tensor in _tensors((*args, *kwargs.values()))):
-            result = func(*args, **kwargs)
-        elif func in _FILLS and self._record_padding(args[0], args[1] if len(args) > 1 else 0):
+        if any(self._recorder(tensor) for tensor in _tensors((*args, *kwargs.values()))):
+            with self.session.lock:
+                return self._record(func, args, kwargs, written)
+        self._before_write(written)
+        result = func(*args, **kwargs)
+        self._after_write(written)
+        return result
+
+    def _record(self, func, args, kwargs, written):
+        if not self.session.open:
+            return func(*args, **kwargs)
+        if func in _FILLS and self._record_padding(args[0], args[1] if len(args) > 1 else 0):
             return args[0]
-        else:
-            result = self._run_on_temporaries(func, args, kwargs, written)
-        for tensor in written:
-            self.session.placements.after_write(tensor)
+        self._before_write(written)
+        result = self._run_on_temporaries(func, args, kwargs, written)
+        self._after_write(written)
         return result
 
     def _recorder(self, tensor) -> Recorder | None:
@@ -131,13 +149,19 @@ class Recording(TorchDispatchMode):
             return None
         return self.by_storage.get(tensor.untyped_storage()._cdata)
 
-    def _save(self, written) -> None:
+    def _before_write(self, written) -> None:
         for tensor in written:
             if not tensor.is_meta and not hasattr(tensor, "__tensor_flatten__"):
-                self.session.before_write(tensor)
-                other = self.others.pop(tensor.untyped_storage()._cdata, None)
-                if other is not None:
-                    self.session.saved.append((other, other.clone()))
+                with self.session.lock:
+                    self.session.before_write(tensor)
+                    other = self.others.pop(tensor.untyped_storage()._cdata, None)
+                    if other is not None:
+                        self.session.saved.append((other, other.clone()))
+
+    def _after_write(self, written) -> None:
+        with self.session.lock:
+            for tensor in written:
+                self.session.placements.after_write(tensor)
 
     def _record_copy(self, view: torch.Tensor, source: torch.Tensor) -> bool:
         recorder = self._recorder(view)
@@ -145,9 +169,10 @@ class Recording(TorchDispatchMode):
             return False
         if source.shape != view.shape:
             source = source.expand(view.shape)
-        if source.numel() > 0:
-            for target in recorder.targets:
-                self.session.put(target, view.storage_offset(), source)
+        with self.session.lock:
+            if source.numel() > 0 and self.session.open:
+                for target in recorder.targets:
+                    self.session.put(target, view.storage_offset(), source)
         return True
 
     def _record_padding(self, view: torch.Tensor, value: float) -> bool:
@@ -172,6 +197,8 @@ class Recording(TorchDispatchMode):
                 return tensor
             target = recorder.targets[0]
             self.session.materialize(target, reads=not writes_all or all(tensor is not w for w in written))
+            if threading.get_ident() != self.session.thread:
+                self.session.learned.in_whole.add(target.name)  # else it may be quantized before this thread's next operation
             if not writes_all:
                 target.temporary.blank()
             return target.temporary.like(tensor)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, field
 
 import torch
@@ -36,7 +37,10 @@ class Session:
         self.pending: dict[Target, Pieces] = {}
         self.pending_bytes = 0
         self.read_later: set[int] = set()  # storages that they are read from
-        self.busy = False  # the session's own operations, not the loader's, are running
+        self.lock = threading.RLock()  # a loader may have several threads; held around what they do here, and by `flush`
+        self.thread = threading.get_ident()
+        self.open = True  # until all should have come
+        self.flushing: int | None = None  # the thread whose operations are the session's own, not the loader's
         self.lifetimes = Lifetimes()
         self.placements = Placements()
         self.saved: list[tuple[torch.Tensor, torch.Tensor]] = []  # what a loader wrote to itself, and how that was before
@@ -56,6 +60,10 @@ class Session:
         config = config_for(self.config, target.module_name, target.attribute)
         return find_destination(target.module, target.attribute, target.live, target.original, config)
 
+    def listens(self) -> bool:
+        """Whether what this thread does is the loader's."""
+        return self.open and self.flushing != threading.get_ident()
+
     # Pieces -----------------------------------------------------------------------------------------------------
 
     def put(self, target: Target, start: int, source: torch.Tensor) -> None:
@@ -68,7 +76,7 @@ class Session:
             target.temporary.fill(start, source)
             return
         self.pending_bytes += source.numel() * source.element_size()
-        if self.pending_bytes > _PENDING_BYTES and not self.busy:
+        if self.pending_bytes > _PENDING_BYTES and self.flushing is None:
             self.flush()
 
     def place(self, targets: list[Target], tensor: torch.Tensor) -> None:
@@ -109,11 +117,12 @@ class Session:
 
     def flush(self, last: bool = False) -> None:
         """Gives what is pending to the native update, and quantizes temporaries that are whole."""
-        self.busy = True
-        try:
-            self._flush(last)
-        finally:
-            self.busy = False
+        with self.lock:
+            self.flushing = threading.get_ident()
+            try:
+                self._flush(last)
+            finally:
+                self.flushing = None
 
     def _flush(self, last: bool) -> None:
         for targets, tensor in self.placements.take_rewritten():
@@ -205,6 +214,7 @@ class Session:
 
     def prepare(self) -> None:
         """Proves that everything came, and is finite."""
+        self._close_to_loaders()
         self.flush(last=True)
         missing = [target for target in self.targets if not self._is_whole(target) and not self._is_left_out(target)]
         if missing:
@@ -246,8 +256,14 @@ class Session:
 
     def undo(self) -> None:
         """What the loader wrote into the module's own tensors."""
+        self._close_to_loaders()
         for tensor, before in self.saved:
             tensor.copy_(before)
+
+    def _close_to_loaders(self) -> None:
+        """What threads that are still running copy from here on comes to nothing."""
+        with self.lock:
+            self.open = False
 
     def _undo_within(self, target: Target) -> bool:
         """Whether the loader had written there."""

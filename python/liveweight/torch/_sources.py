@@ -34,8 +34,8 @@ def hold_container(session, weights: Iterable[tuple[str, torch.Tensor]],
             raise _error("unsupported", name, "expected a tensor with values, got one on the meta device")
         session.lifetimes.give(tensor, lasts)
         yield name, tensor
-        session.flush()
         session.lifetimes.take_back()
+        session.flush()
 
 
 def rest_torch_threads() -> None:

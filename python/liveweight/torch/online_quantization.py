@@ -25,6 +25,7 @@ from ._recorder import Recorder, Recording
 from ._session import Learned, Session
 from ._sources import hold_container
 from ._target import Target
+from ._threads import recorded_threads
 
 __all__ = ["maybe_save_metadata_and_attributes_for_weight_reloading", "partial_reload",
            "support_quantized_model_reload_from_hp_weights"]
@@ -118,7 +119,7 @@ def _reload(model: torch.nn.Module, state: ModuleState, load: Callable[[Session,
             for name in names:
                 module, attribute, _ = places[name]
                 module._parameters[attribute] = recorder.parameter
-        with recording:
+        with recording, recorded_threads():
             updated = load(session, recording)
             _take_replacements(recorders, places)
         session.prepare()
