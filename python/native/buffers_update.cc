@@ -134,6 +134,8 @@ Result<bool> BuffersUpdate::put(int64_t index, const Rows& rows, bool borrowed) 
                 {target.name});
   if (!one_scale(target.matrix) && !rows_stand_alone(scheme, rows, target.matrix.rows)) return false;
   if (overlaps(target, rows)) return false;
+  const bool all = rows.rows == target.matrix.rows;
+  if (one_scale(target.matrix) && is_staged(target) && !all) return false;
   if (borrowed && !is_staged(target)) {
     add_piece(target, rows, {rows.rows, rows.data, {}, {}, {}});
     target.pieces.at(rows.row).ahead = lookahead_.add(target.name, target.matrix, rows);
@@ -147,8 +149,7 @@ Result<bool> BuffersUpdate::put(int64_t index, const Rows& rows, bool borrowed) 
   }
   if (is_staged(target)) forget(target);  // it comes anew
   Piece piece{rows.rows, rows.data, {}, {}, {}};
-  const bool only = rows.rows == target.matrix.rows;
-  if (!only) hold(target.matrix, piece);
+  if (!all) hold(target.matrix, piece);
   add_piece(target, rows, std::move(piece));
   if (whole(target)) LW_TRY(stage_whole(target));
   return true;

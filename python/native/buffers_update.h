@@ -28,8 +28,8 @@ class BuffersUpdate {
   int64_t add_target(std::string name, const Matrix& matrix);
 
   // Takes rows [row, row + rows) of a target. Rows that came already are replaced where they come again as
-  // the same piece. False, and nothing was taken, where some came as part of another, or where the scheme's
-  // units need more than these rows: they must come as a whole.
+  // the same piece. False, and nothing was taken, where some came as part of another, where the scheme's
+  // units need more than these rows, or where a tensor of one scale was quantized: they must come as a whole.
   Result<bool> put(int64_t target, const Rows& rows, bool borrowed);
 
   // Borrowed rows of a target are about to change: what came is kept as it is now.

@@ -113,6 +113,29 @@ class Loaders(OnlineModelTest):
         self.check_reload(1, again(1))
         self.check_reload(2, again(2))
 
+    def test_coming_back_with_a_piece_of_what_has_one_scale_is_refused_once(self):
+        def weights(seed):
+            return (item for item in [*checkpoint(seed, self.dtype).items(), ("0.down", torch.full((32, 96), 9.0))])
+
+        def by_halves(param, loaded):
+            for row in range(0, len(loaded), 32):
+                param.data[row:row + 32].copy_(loaded[row:row + 32])
+
+        self.configuration = Float8WeightOnlyConfig(granularity=PerTensor())
+        self.model = loaded_model(self.configuration, self.dtype)
+        self.load_down_weights_by(by_halves)
+        before = snapshot(self.model)
+        with self.assertRaisesRegex(liveweight.Error, "layers.0.down.weight: .* the next reload will hold it whole"):
+            reload_weights(Loader(self.model), weights(1))
+        self.assertEqual(snapshot(self.model), before)
+        for seed in (1, 2):
+            expected = checkpoint(seed, self.dtype)
+            expected["0.down"][:32] = 9
+            other = loaded_model(self.configuration, self.dtype)
+            reload_weights(Loader(self.model), weights(seed))
+            reload_weights(Loader(other), expected.items())
+            self.assertEqual(bits(self.model), bits(other))
+
     def test_reading_what_is_quantized_already_is_refused_once(self):
         sums = []
 

@@ -113,17 +113,26 @@ class Staging(unittest.TestCase):
         for scheme in SCHEMES:
             with self.subTest(scheme):
                 first, second, third = (Weights(2 * BLOCK, 320, seed) for seed in (5, 6, 7))
+                step = 2 * BLOCK if scheme == "fp8_per_tensor" else BLOCK
                 update, live = begin(scheme, first)
-                self.put_all(update, second)
+                self.put_all(update, second, step)
                 once = update.staged_bytes
-                self.put_all(update, third)
+                self.put_all(update, third, step)
                 self.assertEqual(update.staged_bytes, once)
-                self.put_all(update, first)
+                self.put_all(update, first, step)
                 update.clear(0)
                 self.assertEqual(update.staged_bytes, 0)
-                self.put_all(update, second)
-                self.put_all(update, first)
+                self.put_all(update, second, step)
+                self.put_all(update, first, step)
                 self.expect_committed(update, live, first, scheme)
+
+    def test_a_piece_is_not_taken_where_all_has_one_scale_and_was_quantized(self):
+        first, second = (Weights(2 * BLOCK, 320, seed) for seed in (5, 6))
+        update, live = begin("fp8_per_tensor", first)
+        self.put_all(update, second)
+        for borrowed in (False, True):
+            self.assertFalse(update.put(0, 0, first.part(0, BLOCK), borrowed))
+        self.expect_committed(update, live, second, "fp8_per_tensor")
 
     def test_one_row_that_becomes_another_is_not_held_with_its_neighbours(self):
         old = Weights(2 * BLOCK, 320, 8)
