@@ -26,7 +26,11 @@ void Hasher::add_text(std::string_view text) {
 }
 
 void Hasher::add_number(int64_t number) {
-  add(std::as_bytes(std::span(&number, 1)));
+  add_numbers({number});
+}
+
+void Hasher::add_numbers(std::initializer_list<int64_t> numbers) {
+  add(std::as_bytes(std::span(numbers.begin(), numbers.size())));
 }
 
 std::array<uint8_t, 16> Hasher::finish() const {

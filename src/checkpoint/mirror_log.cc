@@ -48,8 +48,7 @@ void put_text(Bytes& out, const std::string& text) {
 
 std::array<uint8_t, 16> checksum_of(RecordType type, std::span<const std::byte> payload) {
   Hasher hasher;
-  hasher.add_number(static_cast<int64_t>(type));
-  hasher.add_number(static_cast<int64_t>(payload.size()));
+  hasher.add_numbers({static_cast<int64_t>(type), static_cast<int64_t>(payload.size())});
   hasher.add(payload);
   return hasher.finish();
 }
@@ -166,10 +165,8 @@ uint64_t identity_of_log(const std::filesystem::path& path, uint64_t bytes) {
   struct stat facts {};
   if (stat(path.c_str(), &facts) != 0 || static_cast<uint64_t>(facts.st_size) != bytes) return 0;
   Hasher hasher;
-  for (const auto number : {static_cast<int64_t>(facts.st_ino), static_cast<int64_t>(facts.st_dev),
-                            static_cast<int64_t>(bytes)}) {
-    hasher.add_number(number);
-  }
+  hasher.add_numbers({static_cast<int64_t>(facts.st_ino), static_cast<int64_t>(facts.st_dev),
+                      static_cast<int64_t>(bytes)});
   uint64_t identity = 0;
   std::memcpy(&identity, hasher.finish().data(), sizeof identity);
   return identity | 1;

@@ -70,10 +70,18 @@ Result<std::unique_ptr<Plan::Implementation>> PlanCompiler::compile() {
         ErrorCode::kInvalidArgument,
         fmt::format("tensor parallel rank {} of {}: expected 0 <= rank < size", group.rank, group.size));
   }
+  make_room();
   for (const ParameterDescription& parameter : model_.parameters) LW_TRY(add_parameter(parameter));
   add_aliases();
   finish();
   return std::move(plan_);
+}
+
+// For as many names as a high-precision checkpoint has.
+void PlanCompiler::make_room() {
+  size_t members = 0;
+  for (const ParameterDescription& parameter : model_.parameters) members += parameter.members.size();
+  plan_->reserve_sources(members + model_.aliases.size());
 }
 
 Status PlanCompiler::add_parameter(const ParameterDescription& parameter) {

@@ -17,6 +17,7 @@ class PlanCompiler {
   Result<std::unique_ptr<Plan::Implementation>> compile();
 
  private:
+  void make_room();
   Status add_parameter(const ParameterDescription& parameter);
   Status add_quantized_here(const ParameterDescription& parameter, const ParameterCut& cut,
                             const Scheme& scheme);

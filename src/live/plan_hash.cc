@@ -8,18 +8,14 @@ namespace {
 void add_segments(Hasher& hasher, const std::vector<Segment>& segments) {
   hasher.add_number(static_cast<int64_t>(segments.size()));
   for (const Segment& segment : segments) {
-    for (const int64_t number : {segment.row, segment.rows, segment.source_row, segment.scale_row}) {
-      hasher.add_number(number);
-    }
+    hasher.add_numbers({segment.row, segment.rows, segment.source_row, segment.scale_row});
   }
 }
 
 void add_part(Hasher& hasher, const Part& part) {
   hasher.add_text(to_string(part.dtype));
-  for (const int64_t number : {part.rows, part.cols, part.row_bytes, static_cast<int64_t>(part.offset),
-                               static_cast<int64_t>(part.bytes)}) {
-    hasher.add_number(number);
-  }
+  hasher.add_numbers({part.rows, part.cols, part.row_bytes, static_cast<int64_t>(part.offset),
+                      static_cast<int64_t>(part.bytes)});
 }
 
 void add_parameter(Hasher& hasher, const PlannedParameter& parameter) {
@@ -28,25 +24,18 @@ void add_parameter(Hasher& hasher, const PlannedParameter& parameter) {
   hasher.add_text(to_string(format.scheme));
   hasher.add_text(to_string(format.source_dtype));
   hasher.add_text(to_string(parameter.shape));
-  hasher.add_number(format.source_col);
-  hasher.add_number(format.source_cols);
-  hasher.add_number(format.scale_per_segment);
+  hasher.add_numbers({format.source_col, format.source_cols, format.scale_per_segment});
   add_segments(hasher, format.segments);
   for (const Part* part : {&format.data, &format.scale, &format.zero_point}) add_part(hasher, *part);
 }
 
 void add_target(Hasher& hasher, const Target& target) {
-  for (const int64_t number : {static_cast<int64_t>(target.kind), static_cast<int64_t>(target.parameter),
-                               static_cast<int64_t>(target.matrix)}) {
-    hasher.add_number(number);
-  }
+  hasher.add_numbers({static_cast<int64_t>(target.kind), target.parameter, target.matrix});
   add_segments(hasher, target.segments);
   hasher.add_number(static_cast<int64_t>(target.spans.size()));
   for (const CopySpan& span : target.spans) {
-    for (const int64_t number : {span.source_row, span.rows, span.source_col, span.cols,
-                                 static_cast<int64_t>(span.offset), span.row_bytes}) {
-      hasher.add_number(number);
-    }
+    hasher.add_numbers({span.source_row, span.rows, span.source_col, span.cols,
+                        static_cast<int64_t>(span.offset), span.row_bytes});
   }
 }
 
@@ -54,8 +43,7 @@ void add_source(Hasher& hasher, const Source& source) {
   hasher.add_text(source.name);
   hasher.add_text(to_string(source.dtype));
   hasher.add_text(to_string(source.shape));
-  hasher.add_number(source.alias_of);
-  hasher.add_number(static_cast<int64_t>(source.targets.size()));
+  hasher.add_numbers({source.alias_of, static_cast<int64_t>(source.targets.size())});
   for (const Target& target : source.targets) add_target(hasher, target);
 }
 
@@ -65,8 +53,7 @@ std::string hash_plan(const Plan::Implementation& plan) {
   Hasher hasher;
   hasher.add_text(plan.config.architecture);
   hasher.add_text(to_string(plan.options.mode));
-  hasher.add_number(plan.options.tensor_parallel.size);
-  hasher.add_number(plan.options.tensor_parallel.rank);
+  hasher.add_numbers({plan.options.tensor_parallel.size, plan.options.tensor_parallel.rank});
   for (const PlannedParameter& parameter : plan.parameters) add_parameter(hasher, parameter);
   for (const Source& source : plan.sources) add_source(hasher, source);
   return Digest{hasher.finish()}.hex();

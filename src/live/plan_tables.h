@@ -84,16 +84,21 @@ struct Plan::Implementation {
   uint64_t extra_peak_bytes = 0;
   std::string hash;
 
+  auto name_of_source() const {
+    return [this](uint32_t source) { return std::string_view(sources[source].name); };
+  }
   int32_t find_source(std::string_view name) const {
-    const auto found =
-        source_names.find(name, [&](uint32_t source) { return std::string_view(sources[source].name); });
+    const auto found = source_names.find(name, name_of_source());
     return found ? static_cast<int32_t>(*found) : -1;
+  }
+  void reserve_sources(size_t count) {
+    sources.reserve(count);
+    source_names.reserve(count, name_of_source());
   }
   int32_t add_source(Source source) {
     const auto index = static_cast<uint32_t>(sources.size());
     sources.push_back(std::move(source));
-    source_names.add(sources.back().name, index,
-                     [&](uint32_t known) { return std::string_view(sources[known].name); });
+    source_names.add(sources.back().name, index, name_of_source());
     return static_cast<int32_t>(index);
   }
   // The source that has the targets of that one: itself, unless it is another's alias.
