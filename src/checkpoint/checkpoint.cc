@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <regex>
 #include <set>
@@ -42,7 +43,7 @@ Status check_numbered(const std::filesystem::path& directory, const std::vector<
   return {};
 }
 
-Result<std::vector<std::string>> shards_in(const std::filesystem::path& directory) {
+Result<std::vector<std::string>> safetensors_in(const std::filesystem::path& directory) {
   std::vector<std::string> names;
   std::error_code error;
   for (std::filesystem::directory_iterator it(directory, error), end; !error && it != end;
@@ -54,14 +55,44 @@ Result<std::vector<std::string>> shards_in(const std::filesystem::path& director
                 fmt::format("{}: cannot read the directory: {}", directory.string(), error.message()),
                 {directory.string()});
   }
-  if (names.empty()) {
-    return fail(ErrorCode::kIo,
-                fmt::format("{}: expected {}, {} or other *.safetensors files, found none",
-                            directory.string(), kIndexName, kSingleName),
-                {directory.string()});
-  }
   std::sort(names.begin(), names.end());
   return names;
+}
+
+std::string_view name_of_file(const SafetensorsFile& file) {
+  const std::string_view path = file.path();
+  return path.substr(path.rfind('/') + 1);
+}
+
+// Files of a directory, whose headers are parsed by all threads.
+class OpenedFiles {
+ public:
+  // `beside`: what one of the threads does meanwhile.
+  OpenedFiles(const std::filesystem::path& directory, std::vector<std::string> sorted_names,
+              const std::function<void()>& beside)
+      : directory_(directory), names_(std::move(sorted_names)), opened_(names_.size()) {
+    ThreadPool::shared().parallel_for(std::ssize(names_) + 1, [&](int64_t i) {
+      if (i == 0) return beside();
+      opened_[i - 1] = SafetensorsFile::open(directory_ / names_[i - 1]);
+    });
+  }
+
+  // Each only once. One that was not among the names is opened now.
+  Result<std::shared_ptr<const SafetensorsFile>> take(const std::string& name) {
+    const auto found = std::lower_bound(names_.begin(), names_.end(), name);
+    if (found == names_.end() || *found != name) return SafetensorsFile::open(directory_ / name);
+    return std::move(*opened_[found - names_.begin()]);
+  }
+
+ private:
+  const std::filesystem::path directory_;
+  const std::vector<std::string> names_;
+  std::vector<std::optional<Result<std::shared_ptr<const SafetensorsFile>>>> opened_;
+};
+
+Result<ShardIndex> read_index(const std::filesystem::path& path) {
+  LW_ASSIGN(const std::string text, read_text_file(path));
+  return ShardIndex::parse(path, text);
 }
 
 }  // namespace
@@ -75,20 +106,11 @@ struct Checkpoint::Contents {
   Status read(const std::filesystem::path& directory);
   Status add_indexed(const std::filesystem::path& directory);
   Status add_all(const std::filesystem::path& directory, const std::vector<std::string>& names);
-  Status open_files(const std::filesystem::path& directory, const std::vector<std::string>& names);
+  Status take_files(OpenedFiles& opened, const std::vector<std::string>& names);
   auto name_of() const {
     return [this](uint32_t tensor) { return tensors[tensor].name; };
   }
 };
-
-namespace {
-
-std::string_view name_of_file(const SafetensorsFile& file) {
-  const std::string_view path = file.path();
-  return path.substr(path.rfind('/') + 1);
-}
-
-}  // namespace
 
 Checkpoint::Checkpoint() : Checkpoint({}, std::make_shared<Contents>()) {}
 
@@ -116,22 +138,21 @@ Status Checkpoint::Contents::read(const std::filesystem::path& directory) {
   std::error_code error;
   if (std::filesystem::exists(directory / kIndexName, error)) return add_indexed(directory);
   if (std::filesystem::exists(directory / kSingleName, error)) return add_all(directory, {kSingleName});
-  LW_ASSIGN(const std::vector<std::string> shards, shards_in(directory));
+  LW_ASSIGN(const std::vector<std::string> shards, safetensors_in(directory));
+  if (shards.empty()) {
+    return fail(ErrorCode::kIo,
+                fmt::format("{}: expected {}, {} or other *.safetensors files, found none",
+                            directory.string(), kIndexName, kSingleName),
+                {directory.string()});
+  }
   LW_TRY(check_numbered(directory, shards));
   return add_all(directory, shards);
 }
 
-// Headers are parsed by all threads.
-Status Checkpoint::Contents::open_files(const std::filesystem::path& directory,
-                                        const std::vector<std::string>& names) {
-  std::vector<std::optional<Result<std::shared_ptr<const SafetensorsFile>>>> opened(names.size());
-  ThreadPool::shared().parallel_for(static_cast<int64_t>(names.size()), [&](int64_t i) {
-    opened[i] = SafetensorsFile::open(directory / names[i]);
-  });
+Status Checkpoint::Contents::take_files(OpenedFiles& opened, const std::vector<std::string>& names) {
   size_t count = 0;
-  for (auto& file : opened) {
-    if (!*file) return tl::unexpected(std::move(*file).error());
-    files.push_back(std::move(**file));
+  for (const std::string& name : names) {
+    LW_ASSIGN(files.emplace_back(), opened.take(name));
     count += files.back()->header().tensors.size();
   }
   tensors.reserve(count);
@@ -140,7 +161,8 @@ Status Checkpoint::Contents::open_files(const std::filesystem::path& directory,
 
 Status Checkpoint::Contents::add_all(const std::filesystem::path& directory,
                                      const std::vector<std::string>& names) {
-  LW_TRY(open_files(directory, names));
+  OpenedFiles opened(directory, names, [] {});
+  LW_TRY(take_files(opened, names));
   by_name.reserve(tensors.capacity(), name_of());
   for (const auto& file : files) {
     for (const SafetensorsEntry& entry : file->header().tensors) {
@@ -154,17 +176,20 @@ Status Checkpoint::Contents::add_all(const std::filesystem::path& directory,
   return {};
 }
 
-// Of an indexed shard only the tensors that the index puts there are taken, as Hugging Face does.
+// Of an indexed shard only the tensors that the index puts there are taken, as Hugging Face does. The index,
+// which takes as long as many headers, is read beside those of all files that could be shards.
 Status Checkpoint::Contents::add_indexed(const std::filesystem::path& directory) {
   const std::filesystem::path path = directory / kIndexName;
-  LW_ASSIGN(const std::string text, read_text_file(path));
-  LW_ASSIGN(ShardIndex index, ShardIndex::parse(path, text));
+  std::optional<Result<ShardIndex>> read;
+  OpenedFiles opened(directory, safetensors_in(directory).value_or(std::vector<std::string>()),
+                     [&] { read = read_index(path); });
+  LW_ASSIGN(ShardIndex index, std::move(*read));
   for (const std::string& shard : index.shards()) {
     std::error_code error;
     if (std::filesystem::exists(directory / shard, error)) continue;
     return bad(path, fmt::format("shard {} is missing", shard), {shard});
   }
-  LW_TRY(open_files(directory, index.shards()));
+  LW_TRY(take_files(opened, index.shards()));
   constexpr uint32_t kNone = UINT32_MAX;
   std::vector<uint32_t> tensor_of(index.entries().size(), kNone);
   std::optional<uint32_t> found;

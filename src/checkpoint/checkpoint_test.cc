@@ -1,5 +1,6 @@
 // Directories of shards: what an index may say, what must be there, and what a bare directory means.
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -47,6 +48,21 @@ TEST_F(CheckpointTest, AnIndexWithAWrongTotalSizeIsRead) {
   EXPECT_EQ(checkpoint->tensors().size(), 2u);
   EXPECT_EQ(checkpoint->find("b")->file, "2.safetensors");
   EXPECT_EQ(checkpoint->find("not promised"), nullptr);
+}
+
+TEST_F(CheckpointTest, FilesThatAnIndexDoesNotNameMayBeAnything) {
+  shard("1.safetensors", {"a"});
+  shard("no.extension", {"b"});
+  std::ofstream(directory_ / "0.safetensors") << "not a header";
+  std::filesystem::create_directory(directory_ / "2.safetensors");
+  std::filesystem::create_symlink("nowhere", directory_ / "3.safetensors");
+  ASSERT_EQ(mkfifo((directory_ / "4.safetensors").c_str(), 0600), 0);
+  index(R"({"weight_map":{"a":"1.safetensors","b":"no.extension"}})");
+  const auto checkpoint = Checkpoint::open(directory_);
+  ASSERT_TRUE(checkpoint) << checkpoint.error().message;
+  EXPECT_EQ(checkpoint->file_names(), (std::vector<std::string>{"1.safetensors", "no.extension"}));
+  index(R"({"weight_map":{"a":"0.safetensors"}})");
+  expect_refused("0.safetensors: the header's length");
 }
 
 TEST_F(CheckpointTest, AnIndexThatPromisesWhatIsNotThereIsRefusedByName) {
