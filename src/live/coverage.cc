@@ -79,9 +79,10 @@ Result<int32_t> Coverage::find(std::string_view name) const {
 
 Status Coverage::add(int32_t source, std::span<const Piece> pieces) {
   const Source& facts = plan_.sources[source];
-  std::lock_guard lock(lock_of(source));
+  Stripe& stripe = stripe_of(source);
+  std::lock_guard lock(stripe.mutex);
   IntervalSet& covered = covered_[source];
-  if (covered.empty() && !pieces.empty()) ++tensors_;
+  if (covered.empty() && !pieces.empty()) stripe.count(1, 0);
   for (const Piece& piece : pieces) {
     const bool whole_rows = piece.cols == facts.cols;
     const int64_t runs = whole_rows ? 1 : piece.rows;
@@ -93,7 +94,7 @@ Status Coverage::add(int32_t source, std::span<const Piece> pieces) {
                   fmt::format("tensor {}: elements {} to {} came before", facts.name, begin, begin + length),
                   {facts.name});
     }
-    source_bytes_ += static_cast<uint64_t>(piece.rows * piece.cols * element_bytes(facts));
+    stripe.count(0, static_cast<uint64_t>(piece.rows * piece.cols * element_bytes(facts)));
   }
   whole_[source] = !covered.first_gap(facts.rows * facts.cols);
   return {};
@@ -101,21 +102,33 @@ Status Coverage::add(int32_t source, std::span<const Piece> pieces) {
 
 Status Coverage::add_changes(int32_t source, uint64_t bytes) {
   const Source& facts = plan_.sources[source];
-  std::lock_guard lock(lock_of(source));
+  Stripe& stripe = stripe_of(source);
+  std::lock_guard lock(stripe.mutex);
   const bool first = covered_[source].empty();
   if (!first || !covered_[source].add(0, facts.rows * facts.cols)) {
     return fail(ErrorCode::kDuplicateTensor, fmt::format("tensor {}: it came before", facts.name),
                 {facts.name});
   }
   whole_[source] = as_changes_[source] = 1;
-  ++tensors_;
-  source_bytes_ += bytes;
+  stripe.count(1, bytes);
   return {};
 }
 
 bool Coverage::any(int32_t source) const {
-  std::lock_guard lock(lock_of(source));
+  std::lock_guard lock(stripe_of(source).mutex);
   return !covered_[source].empty();
+}
+
+int64_t Coverage::tensors() const {
+  int64_t sum = 0;
+  for (const Stripe& stripe : stripes_) sum += stripe.tensors;
+  return sum;
+}
+
+uint64_t Coverage::source_bytes() const {
+  uint64_t sum = 0;
+  for (const Stripe& stripe : stripes_) sum += stripe.source_bytes;
+  return sum;
 }
 
 Status Coverage::require_ties_alike() const {

@@ -21,9 +21,13 @@ bool is_wrapper(std::string_view component) {
   return false;
 }
 
+// By a loop of its own: components are too short for a call that looks for each dot.
 bool has_wrapper(std::string_view name) {
-  for (size_t begin = 0, dot = 0; (dot = name.find('.', begin)) != std::string_view::npos; begin = dot + 1) {
-    if (is_wrapper(name.substr(begin, dot - begin))) return true;
+  size_t begin = 0;
+  for (size_t i = 0; i < name.size(); ++i) {
+    if (name[i] != '.') continue;
+    if (is_wrapper(name.substr(begin, i - begin))) return true;
+    begin = i + 1;
   }
   return false;
 }
