@@ -21,7 +21,6 @@ constexpr int64_t kJobBytes =
 // Matrices with one scale may be read twice: so many bytes at a time that the caches still hold them the
 // second time.
 constexpr int64_t kCachedBytes = 16 << 20;
-constexpr int64_t kParts = 256;  // of so many bytes, where they have more jobs than that
 
 // Whole units of a target, in rows, that have about kJobBytes of source together.
 int64_t rows_at_a_time(const Source& source, const Piece& piece, int64_t tile_rows) {
@@ -207,32 +206,70 @@ Status Staging::run() {
   return run_held(whole);
 }
 
-// `whole`: the matrices whose last piece that was.
-Status Staging::hold(const std::vector<Queued>& queued, std::vector<HeldMatrix>& whole) {
-  for (const auto& [index, piece] : queued) {
-    for (const Target& target : plan_.sources[index].targets) {
+// Leaves what is not held. `whole`: the matrices whose last piece that was.
+Status Staging::hold(std::vector<Queued>& queued, std::vector<HeldMatrix>& whole) {
+  size_t left = 0;
+  for (const Queued& entry : queued) {
+    const std::vector<Target>& targets = plan_.sources[entry.source].targets;
+    bool all = true;
+    for (const Target& target : targets) {
+      all = all && target.held;
       if (!target.held) continue;
-      LW_ASSIGN(HeldMatrix matrix, held_matrices_.add(index, target, piece, true));
+      LW_ASSIGN(HeldMatrix matrix, held_matrices_.add(entry.source, target, entry.piece, true));
       if (!matrix.empty()) whole.push_back(std::move(matrix));
     }
+    if (!all) queued[left++] = entry;
   }
+  queued.resize(left);
   return {};
 }
 
+// Small matrices one after the other, several a job; of larger ones, each job has a part.
 Status Staging::run_held(std::span<const HeldMatrix> matrices) {
-  const auto bytes_of = [&](const HeldMatrix& matrix) {
-    int64_t bytes = 0;
-    for (const HeldPiece& held : matrix) {
-      bytes += held.piece.rows * held.piece.cols * element_bytes(plan_.sources[held.source]);
+  std::vector<Run> small, large;
+  for (size_t m = 0; m < matrices.size(); ++m) {
+    const int64_t bytes = bytes_of(matrices[m]);
+    const bool is_small = bytes <= kJobBytes;
+    std::vector<Run>& runs = is_small ? small : large;
+    if (runs.empty() || runs.back().end != m || runs.back().bytes >= (is_small ? kJobBytes : kCachedBytes)) {
+      runs.push_back({m, m, 0});
     }
-    return bytes;
-  };
-  for (size_t begin = 0, end = 0; begin < matrices.size(); begin = end) {
-    for (int64_t bytes = 0; end < matrices.size() && (end == begin || bytes < kCachedBytes); ++end) {
-      bytes += bytes_of(matrices[end]);
-    }
-    LW_TRY(run_cached(matrices.subspan(begin, end - begin)));
+    runs.back().end = m + 1;
+    runs.back().bytes += bytes;
   }
+  LW_TRY(run_jobs(std::ssize(small), [&](int64_t i) -> Status {
+    for (size_t m = small[i].begin; m < small[i].end; ++m) LW_TRY(run_at_once(matrices[m]));
+    return {};
+  }));
+  for (const Run& run : large) LW_TRY(run_cached(matrices.subspan(run.begin, run.end - run.begin)));
+  return {};
+}
+
+int64_t Staging::bytes_of(const HeldMatrix& matrix) const {
+  int64_t bytes = 0;
+  for (const HeldPiece& held : matrix) {
+    bytes += held.piece.rows * held.piece.cols * element_bytes(plan_.sources[held.source]);
+  }
+  return bytes;
+}
+
+TensorUnit Staging::unit_of(const HeldPiece& held, float amax) const {
+  return shares_scale(*held.target) ? TensorUnit{amax, 0}
+                                    : TensorUnit{0, last_element(plan_.sources[held.source], held)};
+}
+
+Status Staging::run_at_once(const HeldMatrix& matrix) {
+  float amax = 0;
+  for (const HeldPiece& held : matrix) {
+    if (!shares_scale(*held.target)) continue;
+    LW_ASSIGN(const float maximum, piece_maximum(plan_.sources[held.source], held.piece));
+    amax = std::max(amax, maximum);
+  }
+  for (const HeldPiece& held : matrix) {
+    const Source& source = plan_.sources[held.source];
+    LW_TRY(apply_piece(plan_, source, *held.target, held.piece, slot_of(*held.target), unit_of(held, amax)));
+  }
+  held_matrices_.release(matrix);
   return {};
 }
 
@@ -242,8 +279,7 @@ std::vector<Staging::HeldJob> Staging::jobs_of(std::span<const HeldMatrix> matri
     for (const HeldPiece& held : matrices[m]) {
       const Source& source = plan_.sources[held.source];
       const Target& target = *held.target;
-      const TensorUnit unit = shares_scale(target) ? TensorUnit{maxima_.expected(target), 0}
-                                                   : TensorUnit{0, last_element(source, held)};
+      const TensorUnit unit = unit_of(held, shares_scale(target) ? maxima_.expected(target) : 0);
       const int64_t step = rows_at_a_time(source, held.piece, target.tile_rows);
       for (int64_t row = held.piece.row; row < held.piece.row + held.piece.rows; row += step) {
         jobs.push_back({&source, &target, rows_of(source, held.piece, row, step), m, unit});
@@ -261,9 +297,7 @@ Status Staging::apply(const HeldJob& job) const {
 // whose maximum is another are encoded again.
 Status Staging::run_cached(std::span<const HeldMatrix> matrices) {
   std::vector<HeldJob> jobs = jobs_of(matrices);
-  const auto count = static_cast<int64_t>(jobs.size());
-  const int64_t at_a_time = std::max<int64_t>(1, count / kParts);
-  LW_TRY(run_small_jobs(count, at_a_time, [&](int64_t i) -> Status {
+  LW_TRY(run_jobs(std::ssize(jobs), [&](int64_t i) -> Status {
     HeldJob& job = jobs[i];
     if (!shares_scale(*job.target)) return apply(job);
     LW_ASSIGN(job.maximum, piece_maximum(*job.source, job.piece));
@@ -271,7 +305,7 @@ Status Staging::run_cached(std::span<const HeldMatrix> matrices) {
   }));
   std::vector<float> amax(matrices.size(), 0.0f);
   for (const HeldJob& job : jobs) amax[job.matrix] = std::max(amax[job.matrix], job.maximum);
-  Status status = run_small_jobs(count, at_a_time, [&](int64_t i) -> Status {
+  Status status = run_jobs(std::ssize(jobs), [&](int64_t i) -> Status {
     HeldJob& job = jobs[i];
     if (!shares_scale(*job.target) || job.unit.amax == amax[job.matrix]) return {};
     job.unit.amax = amax[job.matrix];
