@@ -1,8 +1,10 @@
 """Loaders whose threads copy, as SGLang's do."""
 import concurrent.futures
+import gc
 import threading
 import time
 import unittest
+import weakref
 
 from online_model import HAS_TORCHAO, OnlineModelTest
 
@@ -98,6 +100,23 @@ class LoaderThreads(OnlineModelTest):
         for thread in late:
             thread.join()
         self.assertEqual(snapshot(self.model), self.before)
+
+    def test_a_thread_that_stays_does_not_keep_the_model(self):
+        end, stays = threading.Event(), []
+
+        def starts_a_thread(param, loaded):
+            param.data.copy_(loaded)
+            stays.append(threading.Thread(target=end.wait))
+            stays[-1].start()
+        self.load_down_weights_by(starts_a_thread)
+        reload_weights(Loader(self.model), self.generator(1))
+        layer = weakref.ref(self.model.layers[0].down)
+        del self.model
+        gc.collect()
+        self.assertIsNone(layer())
+        end.set()
+        for thread in stays:
+            thread.join()
 
     def test_a_thread_from_before_is_not_recorded(self):
         with concurrent.futures.ThreadPoolExecutor(1) as executor:

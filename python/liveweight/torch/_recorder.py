@@ -116,6 +116,11 @@ class Recording(TorchDispatchMode):
         finally:
             _pop_mode()
 
+    def close(self) -> None:
+        """Lets go of the module, whatever threads of the loader's are still there."""
+        self.by_storage.clear()
+        self.others.clear()
+
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         places, makes_views, turns = _traits(func)

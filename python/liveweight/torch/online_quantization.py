@@ -129,6 +129,7 @@ def _reload(model: torch.nn.Module, state: ModuleState, load: Callable[[Session,
         state.restore()
         raise
     finally:
+        recording.close()
         session.close()
     state.restore_parameters()
     _vllm.derive_for_attention(model)
