@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstring>
 
 namespace liveweight {
@@ -43,20 +44,23 @@ Result<HeldMatrix> HeldMatrices::add(int32_t source, const Target& target, const
     return whole;
   }
   const Key key{target.parameter, target.matrix, shares_scale(target) ? -1 : source};
-  std::lock_guard lock(mutex_);
-  Entry& entry = entries_[key];
+  Stripe& stripe = stripe_of(target);
+  std::lock_guard lock(stripe.mutex);
+  Entry& entry = stripe.entries[key];
   entry.pieces.push_back(std::move(held));
   entry.came += elements;
   if (entry.came < target.awaited) return HeldMatrix{};
   whole = std::move(entry.pieces);
-  entries_.erase(key);
+  stripe.entries.erase(key);
   LW_TRY(join_blocks(whole));
   return whole;
 }
 
 bool HeldMatrices::empty() const {
-  std::lock_guard lock(mutex_);
-  return entries_.empty();
+  return std::all_of(stripes_.begin(), stripes_.end(), [](Stripe& stripe) {
+    std::lock_guard lock(stripe.mutex);
+    return stripe.entries.empty();
+  });
 }
 
 Status HeldMatrices::join_blocks(HeldMatrix& matrix) {

@@ -3,6 +3,7 @@
 // budget) until the last has come. Thread-safe.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -49,13 +50,20 @@ class HeldMatrices {
   };
   // What a piece waits for: all members of a matrix (the last is -1) or one tensor.
   using Key = std::tuple<int32_t, int32_t, int32_t>;  // parameter, matrix, source
+  // Of matrices that are no neighbours: threads meet seldom.
+  struct alignas(64) Stripe {
+    std::mutex mutex;
+    std::map<Key, Entry> entries;
+  };
+  Stripe& stripe_of(const Target& target) const {
+    return stripes_[static_cast<size_t>(target.parameter + target.matrix) % stripes_.size()];
+  }
   // Pieces of a source that is quantized in blocks become one: they need not end where blocks do.
   Status join_blocks(HeldMatrix& matrix);
 
   const Plan::Implementation& plan_;
   MemoryMeter& meter_;
-  mutable std::mutex mutex_;
-  std::map<Key, Entry> entries_;
+  mutable std::array<Stripe, 32> stripes_;
 };
 
 // A copy of the piece's elements, counted against the budget.

@@ -61,7 +61,7 @@ Status Staging::put_target(int32_t source_index, int32_t target_index, const Pie
   const Target& target = source.targets[target_index];
   if (target.held) {
     LW_ASSIGN(const HeldMatrix matrix, held_matrices_.add(source_index, target, piece, false));
-    return matrix.empty() ? Status{} : run_held({&matrix, 1});
+    return is_small(matrix) ? run_at_once(matrix) : run_large({&matrix, 1});
   }
   const auto apply = [&](const Piece& units) {
     return apply_piece(plan_, source, target, units, slot_of(target), TensorUnit{});
@@ -198,50 +198,48 @@ Status Staging::run() {
     std::lock_guard lock(mutex_);
     queued.swap(queued_);
   }
-  std::vector<HeldMatrix> whole;
-  if (plan_.holds) LW_TRY(hold(queued, whole));
+  std::vector<HeldMatrix> large;
+  if (plan_.holds) LW_TRY(hold(queued, large));
   LW_TRY(for_each_target(queued, [&](const Source& source, const Target& target, const Piece& piece) {
     return target.held ? Status{} : apply_piece(plan_, source, target, piece, slot_of(target), TensorUnit{});
   }));
-  return run_held(whole);
+  return run_large(large);
 }
 
-// Leaves what is not held. `whole`: the matrices whose last piece that was.
-Status Staging::hold(std::vector<Queued>& queued, std::vector<HeldMatrix>& whole) {
-  size_t left = 0;
-  for (const Queued& entry : queued) {
-    const std::vector<Target>& targets = plan_.sources[entry.source].targets;
+// Leaves what is not held. Small matrices are quantized with their last piece; `large` are the others whose
+// last piece that was.
+Status Staging::hold(std::vector<Queued>& queued, std::vector<HeldMatrix>& large) {
+  constexpr int64_t kAtATime = 64;
+  LW_TRY(run_small_jobs(std::ssize(queued), kAtATime, [&](int64_t i) -> Status {
+    Queued& entry = queued[i];
     bool all = true;
-    for (const Target& target : targets) {
+    for (const Target& target : plan_.sources[entry.source].targets) {
       all = all && target.held;
       if (!target.held) continue;
       LW_ASSIGN(HeldMatrix matrix, held_matrices_.add(entry.source, target, entry.piece, true));
-      if (!matrix.empty()) whole.push_back(std::move(matrix));
+      if (is_small(matrix)) {
+        LW_TRY(run_at_once(matrix));
+      } else {
+        std::lock_guard lock(mutex_);
+        large.push_back(std::move(matrix));
+      }
     }
-    if (!all) queued[left++] = entry;
-  }
-  queued.resize(left);
+    if (all) entry.source = -1;
+    return {};
+  }));
+  std::erase_if(queued, [](const Queued& entry) { return entry.source < 0; });
+  std::sort(large.begin(), large.end(),
+            [](const HeldMatrix& a, const HeldMatrix& b) { return a[0].source < b[0].source; });
   return {};
 }
 
-// Small matrices one after the other, several a job; of larger ones, each job has a part.
-Status Staging::run_held(std::span<const HeldMatrix> matrices) {
-  std::vector<Run> small, large;
-  for (size_t m = 0; m < matrices.size(); ++m) {
-    const int64_t bytes = bytes_of(matrices[m]);
-    const bool is_small = bytes <= kJobBytes;
-    std::vector<Run>& runs = is_small ? small : large;
-    if (runs.empty() || runs.back().end != m || runs.back().bytes >= (is_small ? kJobBytes : kCachedBytes)) {
-      runs.push_back({m, m, 0});
+Status Staging::run_large(std::span<const HeldMatrix> matrices) {
+  for (size_t begin = 0, end = 0; begin < matrices.size(); begin = end) {
+    for (int64_t bytes = 0; end < matrices.size() && (end == begin || bytes < kCachedBytes); ++end) {
+      bytes += bytes_of(matrices[end]);
     }
-    runs.back().end = m + 1;
-    runs.back().bytes += bytes;
+    LW_TRY(run_cached(matrices.subspan(begin, end - begin)));
   }
-  LW_TRY(run_jobs(std::ssize(small), [&](int64_t i) -> Status {
-    for (size_t m = small[i].begin; m < small[i].end; ++m) LW_TRY(run_at_once(matrices[m]));
-    return {};
-  }));
-  for (const Run& run : large) LW_TRY(run_cached(matrices.subspan(run.begin, run.end - run.begin)));
   return {};
 }
 
@@ -253,11 +251,16 @@ int64_t Staging::bytes_of(const HeldMatrix& matrix) const {
   return bytes;
 }
 
+bool Staging::is_small(const HeldMatrix& matrix) const {
+  return bytes_of(matrix) <= kJobBytes;
+}
+
 TensorUnit Staging::unit_of(const HeldPiece& held, float amax) const {
   return shares_scale(*held.target) ? TensorUnit{amax, 0}
                                     : TensorUnit{0, last_element(plan_.sources[held.source], held)};
 }
 
+// By this thread.
 Status Staging::run_at_once(const HeldMatrix& matrix) {
   float amax = 0;
   for (const HeldPiece& held : matrix) {

@@ -55,12 +55,6 @@ class Staging {
     int64_t row = 0, rows = 0;  // where the entry is alone
   };
 
-  // Neighbours among held matrices.
-  struct Run {
-    size_t begin = 0, end = 0;
-    int64_t bytes = 0;
-  };
-
   // Part of a held piece: whole units, about kJobBytes of them.
   struct HeldJob {
     const Source* source;
@@ -76,10 +70,11 @@ class Staging {
   template <typename Body>
   Status for_each_target(const std::vector<Queued>& queued, const Body& body) const;
   Status put_target(int32_t source, int32_t target, const Piece& piece);
-  Status hold(std::vector<Queued>& queued, std::vector<HeldMatrix>& whole);
-  Status run_held(std::span<const HeldMatrix> matrices);
+  Status hold(std::vector<Queued>& queued, std::vector<HeldMatrix>& large);
+  Status run_large(std::span<const HeldMatrix> matrices);
   Status run_at_once(const HeldMatrix& matrix);
   int64_t bytes_of(const HeldMatrix& matrix) const;
+  bool is_small(const HeldMatrix& matrix) const;
   TensorUnit unit_of(const HeldPiece& held, float amax) const;
   std::vector<HeldJob> jobs_of(std::span<const HeldMatrix> matrices) const;
   Status run_cached(std::span<const HeldMatrix> matrices);
