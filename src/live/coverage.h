@@ -69,7 +69,7 @@ class Coverage {
   std::vector<IntervalSet> covered_;  // under the mutex of its source's stripe, as are the two that follow
   std::vector<uint8_t> whole_;        // whether all of a source came
   std::vector<uint8_t> as_changes_;   // whether it came that way
-  mutable std::array<Stripe, 64> stripes_;
+  mutable std::array<Stripe, 32> stripes_;
 };
 
 }  // namespace liveweight

@@ -63,7 +63,7 @@ class HeldMatrices {
 
   const Plan::Implementation& plan_;
   MemoryMeter& meter_;
-  mutable std::array<Stripe, 32> stripes_;
+  mutable std::array<Stripe, 16> stripes_;
 };
 
 // A copy of the piece's elements, counted against the budget.
