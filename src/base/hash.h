@@ -22,7 +22,7 @@ class Hasher {
   void add_text(std::string_view text);  // its length, then its characters
   void add_number(int64_t number);
   void add_numbers(std::initializer_list<int64_t> numbers);  // each as add_number does
-  std::array<uint8_t, 16> finish() const;  // big-endian, as xxhsum prints it
+  std::array<uint8_t, 16> finish() const;                    // big-endian, as xxhsum prints it
 
  private:
   struct State;

@@ -165,8 +165,8 @@ uint64_t identity_of_log(const std::filesystem::path& path, uint64_t bytes) {
   struct stat facts {};
   if (stat(path.c_str(), &facts) != 0 || static_cast<uint64_t>(facts.st_size) != bytes) return 0;
   Hasher hasher;
-  hasher.add_numbers({static_cast<int64_t>(facts.st_ino), static_cast<int64_t>(facts.st_dev),
-                      static_cast<int64_t>(bytes)});
+  hasher.add_numbers(
+      {static_cast<int64_t>(facts.st_ino), static_cast<int64_t>(facts.st_dev), static_cast<int64_t>(bytes)});
   uint64_t identity = 0;
   std::memcpy(&identity, hasher.finish().data(), sizeof identity);
   return identity | 1;
