@@ -67,13 +67,20 @@ std::string_view name_of_file(const SafetensorsFile& file) {
 // Files of a directory, whose headers are parsed by all threads.
 class OpenedFiles {
  public:
-  // `beside`: what one of the threads does meanwhile.
+  // `beside`: what one of the threads does meanwhile, if anything.
   OpenedFiles(const std::filesystem::path& directory, std::vector<std::string> sorted_names,
-              const std::function<void()>& beside)
+              const std::function<void()>& beside = nullptr)
       : directory_(directory), names_(std::move(sorted_names)), opened_(names_.size()) {
-    ThreadPool::shared().parallel_for(std::ssize(names_) + 1, [&](int64_t i) {
-      if (i == 0) return beside();
-      opened_[i - 1] = SafetensorsFile::open(directory_ / names_[i - 1]);
+    if (names_.size() < 2) {  // nothing to share out
+      if (beside) beside();
+      for (size_t i = 0; i < names_.size(); ++i) open(i);
+      return;
+    }
+    const size_t first = beside ? 1 : 0;
+    ThreadPool::shared().parallel_for(static_cast<int64_t>(first + names_.size()), [&](int64_t job) {
+      const auto i = static_cast<size_t>(job);
+      if (i < first) return beside();
+      open(i - first);
     });
   }
 
@@ -85,6 +92,8 @@ class OpenedFiles {
   }
 
  private:
+  void open(size_t i) { opened_[i] = SafetensorsFile::open(directory_ / names_[i]); }
+
   const std::filesystem::path directory_;
   const std::vector<std::string> names_;
   std::vector<std::optional<Result<std::shared_ptr<const SafetensorsFile>>>> opened_;
@@ -161,7 +170,7 @@ Status Checkpoint::Contents::take_files(OpenedFiles& opened, const std::vector<s
 
 Status Checkpoint::Contents::add_all(const std::filesystem::path& directory,
                                      const std::vector<std::string>& names) {
-  OpenedFiles opened(directory, names, [] {});
+  OpenedFiles opened(directory, names);
   LW_TRY(take_files(opened, names));
   by_name.reserve(tensors.capacity(), name_of());
   for (const auto& file : files) {
