@@ -22,7 +22,6 @@ if HAS_TORCHAO:
             loads = [executor.submit(torch.no_grad()(load_weights), loader, [item]) for item in weights]
             return set().union(*(load.result() for load in loads))
 
-
     def in_a_thread(function):
         """The same, by a thread of the loader's, waited for."""
         def run(*arguments):
@@ -73,15 +72,15 @@ class LoaderThreads(OnlineModelTest):
 
     def test_a_failure_in_a_thread_leaves_the_model_and_what_it_wrote_there(self):
         def breaks(param, loaded):
-            self.model.layers[1].norm.weight_of_the_model.fill_(7)
+            self.model.layers[1].norm.calibration.fill_(7)
             raise KeyError("injected")
-        self.model.layers[1].norm.register_buffer("weight_of_the_model", torch.zeros(3))
+        self.model.layers[1].norm.register_buffer("calibration", torch.zeros(3))
         self.load_down_weights_by(breaks)
         before = snapshot(self.model)
         with self.assertRaisesRegex(KeyError, "injected"):
             reload_by_threads(Loader(self.model), self.generator(1))
         self.assertEqual(snapshot(self.model), before)
-        self.assertEqual(self.model.layers[1].norm.weight_of_the_model.tolist(), [0, 0, 0])
+        self.assertEqual(self.model.layers[1].norm.calibration.tolist(), [0, 0, 0])
 
     def test_who_comes_after_the_end_changes_nothing(self):
         end, late = threading.Event(), []

@@ -24,11 +24,9 @@ class Loaders(OnlineModelTest):
             scratch = torch.empty_like(param)
             scratch.copy_(param)
             param.data.copy_(scratch * 0.5)
-        for layer in self.model.layers:
-            self.model.recorded_weight_attr[f"layers.{list(self.model.layers).index(layer)}.down.weight"]["weight_loader"] = odd_loader, False
+        self.load_down_weights_by(odd_loader)
         for seed in (1, 2):
-            reload_weights(Loader(self.model), self.generator(seed))
-            self.assertEqual(bits(self.model), bits(loaded_model(self.configuration, self.dtype, seed=seed)))
+            self.check_reload(seed, self.generator(seed))
 
     def test_a_view_of_another_dtype_is_written_by_its_bytes(self):
         for dtype in (torch.int16, torch.uint8, torch.int32):
@@ -218,8 +216,7 @@ class Loaders(OnlineModelTest):
         def padding_loader(param, loaded):
             param[:-32].data.copy_(loaded[:-32])
             param[-32:].data.fill_(0.5)
-        for i in range(2):
-            self.model.recorded_weight_attr[f"layers.{i}.down.weight"]["weight_loader"] = padding_loader, False
+        self.load_down_weights_by(padding_loader)
         with unittest.mock.patch("liveweight.torch._session.Session.materialize") as materialize:
             reload_weights(Loader(self.model), self.generator(1))
         materialize.assert_not_called()
@@ -236,8 +233,7 @@ class Loaders(OnlineModelTest):
             self.model.layers[1].down.weight = nn.Parameter(loaded.clone(), requires_grad=False)
         self.model.recorded_weight_attr["layers.0.down.weight"]["weight_loader"] = replacing_loader, False
         self.model.recorded_weight_attr["layers.1.down.weight"]["weight_loader"] = module_loader, False
-        reload_weights(Loader(self.model), self.generator(1))
-        self.assertEqual(bits(self.model), bits(loaded_model(self.configuration, self.dtype, seed=1)))
+        self.check_reload(1, self.generator(1))
 
     def test_what_a_loader_writes_into_live_tensors_itself_does_not_mix_with_the_new_weights(self):
         def parts(model):

@@ -71,17 +71,16 @@ class OpenedFiles {
   OpenedFiles(const std::filesystem::path& directory, std::vector<std::string> sorted_names,
               const std::function<void()>& beside = nullptr)
       : directory_(directory), names_(std::move(sorted_names)), opened_(names_.size()) {
-    if (names_.size() < 2) {  // nothing to share out
-      if (beside) beside();
-      for (size_t i = 0; i < names_.size(); ++i) open(i);
-      return;
+    const int64_t first = beside ? 1 : 0, jobs = first + std::ssize(names_);
+    const auto run = [&](int64_t job) {
+      if (job < first) return beside();
+      opened_[job - first] = SafetensorsFile::open(directory_ / names_[job - first]);
+    };
+    if (names_.size() > 1) {
+      ThreadPool::shared().parallel_for(jobs, run);
+    } else {  // there is nothing to share out
+      for (int64_t job = 0; job < jobs; ++job) run(job);
     }
-    const size_t first = beside ? 1 : 0;
-    ThreadPool::shared().parallel_for(static_cast<int64_t>(first + names_.size()), [&](int64_t job) {
-      const auto i = static_cast<size_t>(job);
-      if (i < first) return beside();
-      open(i - first);
-    });
   }
 
   // Each only once. One that was not among the names is opened now.
@@ -92,8 +91,6 @@ class OpenedFiles {
   }
 
  private:
-  void open(size_t i) { opened_[i] = SafetensorsFile::open(directory_ / names_[i]); }
-
   const std::filesystem::path directory_;
   const std::vector<std::string> names_;
   std::vector<std::optional<Result<std::shared_ptr<const SafetensorsFile>>>> opened_;
