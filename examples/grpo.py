@@ -186,11 +186,12 @@ plot {curves(3 + len(schemes))}
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=80)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0],
+                                     formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument("--steps", type=int, default=80, help="of training, each with a push")
     parser.add_argument("--push", choices=["dense", "delta"], default="dense", help="all weights, or the elements that changed")
-    parser.add_argument("--out", type=Path, default=Path("/tmp/liveweight-grpo"))
-    parser.add_argument("--schemes", nargs="+", default=SCHEMES)
+    parser.add_argument("--out", type=Path, default=Path("/tmp/liveweight-grpo"), help="directory for grpo.json and the chart")
+    parser.add_argument("--schemes", nargs="+", default=SCHEMES, help="one live model for each")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     history = train(arguments)

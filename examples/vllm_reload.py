@@ -115,10 +115,11 @@ def reload_bad(model, directory, cold):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--old", default=SAMPLE / "step_00400")
-    parser.add_argument("--new", default=SAMPLE / "step_02500")
-    parser.add_argument("--scheme", choices=SCHEMES, default="int8")
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0],
+                                     formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument("--old", default=SAMPLE / "step_00400", help="checkpoint that vLLM loads first")
+    parser.add_argument("--new", default=SAMPLE / "step_02500", help="checkpoint that is loaded into it")
+    parser.add_argument("--scheme", choices=SCHEMES, default="int8", help="of torchao's weight-only quantization")
     arguments = parser.parse_args()
 
     start_vllm(engine_config(arguments.old, arguments.scheme))
