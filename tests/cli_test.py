@@ -87,6 +87,22 @@ class UsageTest(CommandTest):
                           ("inspect", "x", "--threads", "0"), ("generate", "x"), ("eval", "x")):
             self.refused(*arguments, code=64)
 
+    def test_an_empty_path_is_a_usage_error_and_not_a_default(self):
+        for arguments, option in ((("apply", "x", "y", "--out", ""), "--out"), (("apply", "", "y"), "DIR"),
+                                  (("reload", "x", "y", "--mirror", ""), "--mirror"), (("reload", "x", ""), "NEW_DIR"),
+                                  (("follow", "x", "--mirror", ""), "--mirror"), (("plan", "x", "--name-map", ""), "--name-map"),
+                                  (("plan", "x", "--quant-config", ""), "--quant-config"),
+                                  (("bench", "limits", "--plot", ""), "--plot")):
+            self.refused(*arguments, code=64, names=[option, "expected a path"])
+
+    def test_values_of_flags_are_refused_with_those_that_there_are(self):
+        for arguments, names in ((("diff", "x", "y", "z", "--encoding", "zip"), ["--encoding", "overwrite"]),
+                                 (("diff", "x", "y", "z", "--checksum", "crc"), ["--checksum", "adler32"]),
+                                 (("follow", "x", "--mode", "in_place"), ["--mode", "flip"]),
+                                 (("follow", "x", "--until", "-1"), ["--until", "-1"]),
+                                 (("follow", "x", "--until", "9" * 19), ["--until", "18 digits"])):
+            self.refused(*arguments, code=64, names=names)
+
     def test_a_bad_number_of_threads_is_refused(self):
         for text in ("0", "-1", "two", "1.5", "99999999999999999999"):
             self.refused("inspect", "x", LIVEWEIGHT_THREADS=text, names=["LIVEWEIGHT_THREADS", text])
@@ -145,6 +161,16 @@ class BadInputTest(CommandTest):
         self.refused("generate", LLAMA, "--tokens", "1", "-n", "1", "--activations", "int8", names=["int8", "int8_per_token"])
         self.refused("generate", LLAMA, "--quant", "none", "--tokens", "1", "-n", "1", "--activations", "int8_per_token",
                      names=["activations"])
+
+    def test_a_diff_is_of_two_full_checkpoints_of_two_versions(self):
+        old, new = (MODELS / "trajectory" / f"step_{i:03}" for i in range(2))
+        delta = self.scratch / "delta"
+        self.refused("diff", old, new, delta, "--base-version", "7", "--new-version", "007", names=["version", "007"])
+        made = self.json_of("diff", old, new, delta, "--base-version", "7")
+        self.assertEqual((made["base_version"], made["version"]), ("7", "8"))
+        self.refused("diff", old, delta, self.scratch / "other", names=[str(delta), "expected a full checkpoint"])
+        self.refused("diff", delta, new, self.scratch / "other", names=[str(delta), "expected a full checkpoint"])
+        self.assertFalse((self.scratch / "other").exists())
 
     def test_int8_activations_move_the_samples_log_probabilities_by_little(self):
         directory = SOURCE / "samples/addition/checkpoints/step_02500"

@@ -135,6 +135,69 @@ class Follow(Versions):
         self.add_delta(2, 3)
         self.assertIn("weight_v000003: a gap", self.refused("follow", self.versions, "--quant", "none", "--once"))
 
+    def test_what_was_taken_before_an_error_is_told_with_it_and_the_error_names_the_directory(self):
+        self.add_delta(0, 1)
+        mirror = self.root / "mirror"
+        taken = self.follow(mirror=mirror)
+        shutil.copytree(step(2), self.root / "broken")
+        weights = self.root / "broken" / "model.safetensors"
+        content = bytearray(weights.read_bytes())
+        content[-2:] = b"\xc0\x7f"
+        weights.chmod(0o644)
+        weights.write_bytes(content)
+        self.json_of("diff", step(1), self.root / "broken", self.versions / "weight_v000002", "--base-version", 1,
+                     "--new-version", 2)
+        shutil.rmtree(mirror)
+        done = run("follow", self.versions, "--quant", "fp8_per_channel", "--once", "--mirror", mirror)
+        self.assertEqual(done.returncode, 2)
+        self.assertIn(f"{self.versions}/weight_v000002: tensor ", done.stderr)
+        self.assertIn("expected finite values", done.stderr)
+        got = json.loads(done.stdout)
+        self.assertEqual([v["digest"] for v in got["versions"]], [taken["digest"]])
+        self.assertEqual((got["version"], got["digest"]), (taken["version"], taken["digest"]))
+        self.assertIn(got["error"]["message"], done.stderr)
+
+    def test_it_stops_at_the_version_asked_for_though_a_newer_checkpoint_is_there(self):
+        self.add_delta(0, 1)
+        self.add_delta(1, 2)
+        shutil.copytree(step(5), self.versions / "weight_v000005")
+        got = self.follow("none", until=2)
+        self.assertEqual([v["name"] for v in got["versions"]], ["1", "2"])
+        self.assertEqual(got["digest"], self.cold(2, "none"))
+        self.assertEqual(self.follow("none")["digest"], self.cold(5, "none"))
+
+    def test_two_directories_of_one_version_are_refused_by_both_names(self):
+        self.add_delta(0, 1)
+        shutil.copytree(self.versions / "weight_v000001", self.versions / "again")
+        error = self.refused("follow", self.versions, "--quant", "none", "--once")
+        for part in ("weight_v000001", "again", "version 1"):
+            self.assertIn(part, error)
+        shutil.rmtree(self.versions / "again")
+        shutil.copytree(step(0), self.versions / "copy_0")
+        self.assertIn("copy_0", self.refused("follow", self.versions, "--quant", "none", "--once"))
+
+    def test_of_several_deltas_on_one_version_the_oldest_is_taken_first(self):
+        for number in (3, 1, 2):
+            self.add_delta(0, number)
+        self.add_delta(1, 4)
+        got = self.follow("none")
+        self.assertEqual([v["name"] for v in got["versions"]], ["1", "4"])
+
+    def test_a_delta_that_names_no_base_is_on_the_version_before_its_own(self):
+        self.add_delta(0, 1)
+        self.json_of("diff", step(1), step(2), self.root / "plain")
+        shard, = (self.root / "plain").glob("*.safetensors")
+        content = shard.read_bytes()
+        length = int.from_bytes(content[:8], "little")
+        header = json.loads(content[8:8 + length])
+        del header["__metadata__"]
+        bare = json.dumps(header).encode().ljust(length)
+        delta = self.versions / "weight_v000002"
+        delta.mkdir()
+        (delta / "model.safetensors").write_bytes(len(bare).to_bytes(8, "little") + bare + content[8 + length:])
+        got = self.follow("none")
+        self.assertEqual(([v["name"] for v in got["versions"]], got["digest"]), (["1", "000002"], self.cold(2, "none")))
+
     def test_without_a_mirror_a_delta_that_needs_it_is_refused(self):
         self.add_delta(0, 1)
         self.assertIn("no mirror (--mirror DIR)",

@@ -194,7 +194,13 @@ Result<TensorDelta> DeltaDirectory::decode(const std::string& name, const Tensor
   if (!indices || !values) {
     return at(path_, {ErrorCode::kUnknownTensor, fmt::format("tensor {} is not in it", name), {name}});
   }
-  if (const std::string* promised = checksum_format_.empty() ? nullptr : checksum_of(name, indices->file)) {
+  if (const std::string* promised = checksum_of(name, indices->file)) {
+    if (checksum_format_.empty()) {
+      return at(path_,
+                {ErrorCode::kBadCheckpoint,
+                 fmt::format("tensor {}: it has a checksum, but metadata.checksum_format is missing", name),
+                 {"checksum_format"}});
+    }
     const std::span<const std::byte> payload[] = {{indices->view.data, indices->view.bytes},
                                                   {values->view.data, values->view.bytes}};
     const std::string came = checksum_hex(checksum_format_, payload);

@@ -200,6 +200,18 @@ TEST_F(DeltaFileTest, IsOfATensorThatTheCheckpointHasAndOfItsBits) {
   EXPECT_EQ(error_on("w", kBase), ErrorCode::kInternal) << "nothing is wrong with it";
 }
 
+TEST_F(DeltaFileTest, WithAChecksumOfAFormatThatItDoesNotNameIsRefused) {
+  const uint16_t position = 1, value = 0x3f80;
+  const std::pair<std::string, TensorView> tensors[] = {
+      {"w.indices", {DType::kI16, {1}, reinterpret_cast<const std::byte*>(&position), 2}},
+      {"w.values", {DType::kBF16, {1}, reinterpret_cast<const std::byte*>(&value), 2}}};
+  ASSERT_TRUE(write_safetensors(path_, tensors, {{"w", "0123"}}));
+  EXPECT_THAT(DeltaDirectory::open(path_).value().decode("w", base()).error().message,
+              HasSubstr("metadata.checksum_format is missing"));
+  ASSERT_TRUE(write_safetensors(path_, tensors, {}));
+  EXPECT_EQ(patched(DeltaDirectory::open(path_).value().decode("w", base()).value())[1], value);
+}
+
 TEST(DeltaVersions, OfDigitsDifferInTheirValueAndOthersInTheirLetters) {
   EXPECT_TRUE(same_version("7", "007"));
   EXPECT_TRUE(same_version("0", "000"));

@@ -24,14 +24,14 @@ tl::unexpected<Error> too_large(uint64_t most) {
               fmt::format("the zstd frame holds more than the {} bytes that the tensor allows", most));
 }
 
-// A frame that does not say its size: decoded into a buffer that grows up to the bound.
+// Frames that do not say their size, or several: decoded into a buffer that grows up to the bound.
 Result<Blob> decompress_unsized(std::span<const std::byte> compressed, uint64_t most) {
   const Decompressor context(ZSTD_createDCtx(), ZSTD_freeDCtx);
   if (!context) return fail(ErrorCode::kResourceExhausted, "no memory for zstd");
   std::vector<std::byte> plain;
   ZSTD_inBuffer in{compressed.data(), compressed.size(), 0};
   size_t left = 1;
-  while (left != 0) {
+  while (left != 0 || in.pos < in.size) {
     const size_t before = plain.size();
     if (before > most) return too_large(most);
     plain.resize(std::min<uint64_t>(most + 1, before + std::max(before, ZSTD_DStreamOutSize())));
@@ -41,7 +41,6 @@ Result<Blob> decompress_unsized(std::span<const std::byte> compressed, uint64_t 
     plain.resize(out.pos);
     if (left != 0 && in.pos == in.size && out.pos < out.size) return damaged("it is truncated");
   }
-  if (in.pos != in.size) return damaged("bytes follow it");
   if (plain.size() > most) return too_large(most);
   Blob blob{std::make_shared_for_overwrite<std::byte[]>(plain.size()), plain.size()};
   std::copy(plain.begin(), plain.end(), blob.data.get());
@@ -70,7 +69,8 @@ Result<std::vector<std::byte>> zstd_compress(std::span<const std::byte> plain, i
 Result<Blob> zstd_decompress(std::span<const std::byte> compressed, uint64_t most) {
   const unsigned long long declared = ZSTD_getFrameContentSize(compressed.data(), compressed.size());
   if (declared == ZSTD_CONTENTSIZE_ERROR) return damaged("it has no zstd header");
-  if (declared == ZSTD_CONTENTSIZE_UNKNOWN) return decompress_unsized(compressed, most);
+  const bool alone = ZSTD_findFrameCompressedSize(compressed.data(), compressed.size()) == compressed.size();
+  if (declared == ZSTD_CONTENTSIZE_UNKNOWN || !alone) return decompress_unsized(compressed, most);
   if (declared > most) return too_large(most);
   Blob blob{std::make_shared_for_overwrite<std::byte[]>(declared), declared};
   const size_t bytes = ZSTD_decompress(blob.data.get(), declared, compressed.data(), compressed.size());

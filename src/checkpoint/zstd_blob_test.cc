@@ -42,6 +42,31 @@ TEST(ZstdBlob, ComesBackWhetherItsFrameSaysItsSizeOrNot) {
   }
 }
 
+TEST(ZstdBlob, MayBeOfSeveralFramesAndSomeToBeSkipped) {
+  const std::vector<std::byte> plain = random_bytes(300'000);
+  const std::span<const std::byte> first(plain.data(), 100'000), rest(plain.data() + 100'000, 200'000);
+  const std::vector<std::byte> skipped = {std::byte{0x50}, std::byte{0x2a}, std::byte{0x4d},
+                                          std::byte{0x18}, std::byte{1},    std::byte{0},
+                                          std::byte{0},    std::byte{0},    std::byte{7}};
+  const auto joined = [](std::initializer_list<std::vector<std::byte>> frames) {
+    std::vector<std::byte> all;
+    for (const auto& frame : frames) all.insert(all.end(), frame.begin(), frame.end());
+    return all;
+  };
+  const auto sized = zstd_compress(first, 1).value(), more = zstd_compress(rest, 1).value();
+  for (const auto& frames :
+       {joined({sized, more}), joined({skipped, sized, more}), joined({sized, skipped, more}),
+        joined({unsized_frame(first), more}), joined({sized, unsized_frame(rest), skipped})}) {
+    const auto blob = zstd_decompress(frames, plain.size());
+    ASSERT_TRUE(blob) << blob.error().message;
+    EXPECT_TRUE(std::ranges::equal(blob->view(), plain));
+    EXPECT_THAT(zstd_decompress(frames, plain.size() - 1).error().message, HasSubstr("more than"));
+    for (const size_t cut : {frames.size() - 1, sized.size() + skipped.size() + 3}) {
+      EXPECT_FALSE(zstd_decompress({frames.data(), cut}, plain.size())) << cut;
+    }
+  }
+}
+
 TEST(ZstdBlob, OverItsBoundIsRefused) {
   const std::vector<std::byte> plain = random_bytes(1'000'003);
   for (const auto& frame : {zstd_compress(plain, 1).value(), unsized_frame(plain)}) {

@@ -35,11 +35,10 @@ Result<Outcome> apply(const ApplyCommand& command) {
 
 Run add_apply(CLI::App& app) {
   auto command = std::make_shared<ApplyCommand>();
-  app.add_option("DIR", command->directory, "a plain checkpoint")->required();
-  app.add_option("DELTA", command->deltas, "deltas in order; a full checkpoint restarts the chain")
+  add_path(app, "DIR", command->directory, "a plain checkpoint")->required();
+  add_path(app, "DELTA", command->deltas, "deltas in order; a full checkpoint restarts the chain")
       ->required();
-  app.add_option("--out", command->out,
-                 "a new or empty directory (default: DIR is exchanged for the result)");
+  add_path(app, "--out", command->out, "a new or empty directory (default: DIR is exchanged for the result)");
   return [command] { return apply(*command); };
 }
 

@@ -60,16 +60,15 @@ Run add_bench(CLI::App& app) {
   app.add_option("WHAT", *what, "limits, quantize, reload, delta, diff, decode, plan or soak")
       ->required()
       ->check(CLI::IsMember({"limits", "quantize", "reload", "delta", "diff", "decode", "plan", "soak"}));
-  app.add_option(
-      "--directory", options->directory,
-      "checkpoint to reload (default: random weights of a 1.1B Llama, made once; soak: the sample in "
-      "samples/addition)");
+  add_path(app, "--directory", options->directory,
+           "checkpoint to reload (default: random weights of a 1.1B Llama, made once; soak: the sample in "
+           "samples/addition)");
   const auto* schemes = app.add_option("--quant", options->schemes,
                                        "schemes (default: all, one a kind; soak: int8_per_channel, and one)");
   app.add_option("--mode", options->mode, "reload and soak: flip, copy or in_place");
   app.add_option("--head", options->head, "decode: scheme of the head")->capture_default_str();
   app.add_option("--rounds", options->rounds, "interleaved rounds")->check(CLI::Range(1, 1000));
-  app.add_option("--plot", options->plot, "file (.svg or .png) for a chart of what was measured");
+  add_path(app, "--plot", options->plot, "file (.svg or .png) for a chart of what was measured");
   auto soak = std::make_shared<SoakCommand>();
   soak->add_to(app);
   return [=]() -> Result<Outcome> {

@@ -10,15 +10,15 @@
 namespace liveweight::cli {
 
 void ModelOptions::add_to(CLI::App& app) {
-  app.add_option("DIR", directory, "Hugging Face directory of the model")->required();
+  add_path(app, "DIR", directory, "Hugging Face directory of the model")->required();
   auto* scheme =
       app.add_option("--quant", quant,
                      "scheme: none, int8_per_channel, int4_per_group[:G], fp8_per_tensor, fp8_per_channel or "
                      "fp8_per_block, each with an optional @profile; without it, what the checkpoint says");
-  app.add_option("--quant-config", quant_config, "JSON file that selects schemes per module")
+  add_path(app, "--quant-config", quant_config, "JSON file that selects schemes per module")
       ->excludes(scheme);
-  app.add_option("--name-map", name_map,
-                 "JSON file: list of [regular expression, replacement] for tensor names");
+  add_path(app, "--name-map", name_map,
+           "JSON file: list of [regular expression, replacement] for tensor names");
 }
 
 Result<NameMap> ModelOptions::names() const {
@@ -65,6 +65,15 @@ Result<std::unique_ptr<LiveModel>> load_logged(const ModelDirectory& directory, 
                        directory.checkpoint.directory().string(), seconds_since(begin),
                        human_bytes(model->plan().source_bytes()), human_bytes(model->plan().live_bytes())));
   return model;
+}
+
+void Outcome::refuse(const Error& error) {
+  json["error"] = error_entry(error);
+  refused = error;
+}
+
+Json error_entry(const Error& error) {
+  return {{"code", to_string(error.code)}, {"message", error.message}};
 }
 
 std::string human_bytes(uint64_t bytes) {

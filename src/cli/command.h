@@ -20,7 +20,12 @@ struct Outcome {
   Json json;
   std::string text;
   std::optional<Error> refused;  // exit code 2, after the output
+
+  // Notes the refusal in the object, too.
+  void refuse(const Error& error);
 };
+
+Json error_entry(const Error& error);  // {"code": ..., "message": ...}
 
 // A subcommand adds its options to `app` and returns what runs once they are parsed.
 using Run = std::function<Result<Outcome>()>;
@@ -36,6 +41,15 @@ Run add_apply(CLI::App& app);
 Run add_follow(CLI::App& app);
 Run add_quantize(CLI::App& app);
 Run add_bench(CLI::App& app);
+
+// An option that names a file or a directory. An empty text, as an unset variable leaves it, is a usage
+// error.
+template <typename Path>
+CLI::Option* add_path(CLI::App& app, const std::string& name, Path& path, const std::string& help) {
+  return app.add_option(name, path, help)->check([](const std::string& text) {
+    return std::string(text.empty() ? "expected a path, got nothing" : "");
+  });
+}
 
 // DIR, --quant, --quant-config and --name-map.
 struct ModelOptions {

@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "cli/command.h"
+#include "cli/follow_versions.h"
 #include "liveweight/delta.h"
 
 namespace liveweight::cli {
@@ -18,10 +19,35 @@ struct DiffCommand {
 
 // What a flag says, else what the checkpoint was written with, else `otherwise`.
 Result<std::string> version_from(const std::string& flag, const Checkpoint& checkpoint,
-                                 const char* otherwise) {
+                                 const std::string& otherwise) {
   if (!flag.empty()) return flag;
-  LW_ASSIGN(std::string recorded, version_of(checkpoint));
+  LW_ASSIGN(const std::string recorded, version_of(checkpoint));
   return recorded.empty() ? otherwise : recorded;
+}
+
+std::string version_after(const std::string& version) {
+  const auto number = version_number(version);
+  return number ? std::to_string(*number + 1) : "1";
+}
+
+Result<Checkpoint> open_full(const std::string& directory) {
+  LW_ASSIGN(const bool is_delta, DeltaDirectory::is_delta(directory));
+  if (!is_delta) return Checkpoint::open(directory);
+  return fail(ErrorCode::kBadCheckpoint,
+              fmt::format("{}: expected a full checkpoint, got a delta (apply makes one of it)", directory),
+              {directory});
+}
+
+Status choose_versions(const DiffCommand& command, const Checkpoint& old, const Checkpoint& updated,
+                       DeltaWriteOptions& options) {
+  LW_ASSIGN(options.base_version, version_from(command.base_version, old, "0"));
+  LW_ASSIGN(options.version, version_from(command.version, updated, version_after(options.base_version)));
+  if (!same_version(options.base_version, options.version)) return {};
+  return fail(
+      ErrorCode::kInvalidArgument,
+      fmt::format("expected two versions, got {} for {} and for {}: say --base-version or --new-version",
+                  options.version, command.old_directory, command.new_directory),
+      {"version"});
 }
 
 Status check_same_tensors(const Checkpoint& old, const Checkpoint& updated) {
@@ -47,11 +73,10 @@ Result<Outcome> diff(const DiffCommand& command) {
   DeltaWriteOptions options;
   LW_ASSIGN(options.encoding, parse_delta_encoding(command.encoding));
   options.checksum_format = command.checksum;
-  LW_ASSIGN(const Checkpoint old, Checkpoint::open(command.old_directory));
-  LW_ASSIGN(const Checkpoint updated, Checkpoint::open(command.new_directory));
+  LW_ASSIGN(const Checkpoint old, open_full(command.old_directory));
+  LW_ASSIGN(const Checkpoint updated, open_full(command.new_directory));
   LW_TRY(check_same_tensors(old, updated));
-  LW_ASSIGN(options.base_version, version_from(command.base_version, old, "0"));
-  LW_ASSIGN(options.version, version_from(command.version, updated, "1"));
+  LW_TRY(choose_versions(command, old, updated, options));
   LW_ASSIGN(DeltaWriter writer, DeltaWriter::create(command.out, options));
   Json tensors = Json::array();
   uint64_t changed = 0, elements = 0, source_bytes = 0;
@@ -90,14 +115,17 @@ Result<Outcome> diff(const DiffCommand& command) {
 
 Run add_diff(CLI::App& app) {
   auto command = std::make_shared<DiffCommand>();
-  app.add_option("OLD_DIR", command->old_directory, "the version that the delta applies on")->required();
-  app.add_option("NEW_DIR", command->new_directory, "the version that it leads to")->required();
-  app.add_option("OUT_DIR", command->out, "a new or empty directory for the delta")->required();
-  app.add_option("--encoding", command->encoding, "xor, overwrite or indices");
+  add_path(app, "OLD_DIR", command->old_directory, "the version that the delta applies on")->required();
+  add_path(app, "NEW_DIR", command->new_directory, "the version that it leads to")->required();
+  add_path(app, "OUT_DIR", command->out, "a new or empty directory for the delta")->required();
+  app.add_option("--encoding", command->encoding, "xor, overwrite or indices")
+      ->check(CLI::IsMember({"xor", "overwrite", "indices"}));
   app.add_option("--base-version", command->base_version,
                  "name of the old version (default: recorded, else 0)");
-  app.add_option("--new-version", command->version, "name of the new version (default: recorded, else 1)");
-  app.add_option("--checksum", command->checksum, "xxh3-128 or adler32");
+  app.add_option("--new-version", command->version,
+                 "name of the new version (default: recorded, else the number after the old one's, or 1)");
+  app.add_option("--checksum", command->checksum, "xxh3-128 or adler32")
+      ->check(CLI::IsMember({"xxh3-128", "adler32"}));
   return [command] { return diff(*command); };
 }
 

@@ -120,8 +120,8 @@ Run add_eval(CLI::App& app) {
   command->model.add_to(app);
   command->activations.add_to(app);
   auto* input = app.add_option_group("input", "exactly one of these");
-  input->add_option("--text", command->text_file, "file of text");
-  input->add_option("--tokens-file", command->tokens_file, "file of token ids, without BOS");
+  add_path(*input, "--text", command->text_file, "file of text");
+  add_path(*input, "--tokens-file", command->tokens_file, "file of token ids, without BOS");
   input->require_option(1);
   app.add_option("--context", command->context, "tokens of a window (default: the model's, at most 2048)")
       ->check(CLI::Range(int64_t{2}, int64_t{1} << 24));

@@ -27,7 +27,7 @@ class Follower {
  public:
   explicit Follower(const FollowCommand& command)
       : command_(command),
-        list_(command.model.directory),
+        list_(command.model.directory, version_number(command.until)),
         patience_(command.once ? -1 : command.patience_seconds) {}
 
   Result<Outcome> run() {
@@ -38,29 +38,34 @@ class Follower {
       if (started) break;
       wait();
     }
+    const Status followed = follow();
+    LW_ASSIGN(const Digest digest, live_->digest());
     Outcome out;
-    Json versions = Json::array();
+    out.json = {{"started", started_},
+                {"versions", versions_},
+                {"version", live_->version()},
+                {"digest", digest.hex()}};
+    out.text = fmt::format("{}  at version {}, {} taken since {}\n", digest.hex(), live_->version(),
+                           versions_.size(), started_);
+    if (!followed) out.refuse(followed.error());
+    return out;
+  }
+
+ private:
+  Status follow() {
     while (!done()) {
       LW_ASSIGN(const VersionDirectory* next, look());
       LW_ASSIGN(std::optional<Json> entry, next ? take(*next) : std::optional<Json>());
       if (entry) {
-        versions.push_back(*std::move(entry));
+        versions_.push_back(*std::move(entry));
         continue;
       }
       if (command_.once) break;
       wait();
     }
-    LW_ASSIGN(const Digest digest, live_->digest());
-    out.json = {{"started", started_},
-                {"versions", versions},
-                {"version", live_->version()},
-                {"digest", digest.hex()}};
-    out.text = fmt::format("{}  at version {}, {} taken since {}\n", digest.hex(), live_->version(),
-                           versions.size(), started_);
-    return out;
+    return {};
   }
 
- private:
   bool done() const { return version_number(command_.until) && current_ >= *version_number(command_.until); }
 
   void wait() const { std::this_thread::sleep_for(std::chrono::duration<double>(command_.poll_seconds)); }
@@ -69,8 +74,12 @@ class Follower {
   Result<bool> start() {
     patience_.begin_look();
     LW_TRY(list_.scan(patience_));
-    const VersionDirectory* full = list_.newest_full();
-    if (full) return start_from(*full);
+    const Result<const VersionDirectory*> full = list_.newest_full();
+    if (!full) {
+      LW_TRY(patience_.bear(full.error().names.front(), full.error()));
+      return false;
+    }
+    if (*full) return start_from(**full);
     if (!patience_.waits()) {
       const std::string& directory = command_.model.directory;
       const std::string what = fmt::format("{}: expected at least one full checkpoint", directory);
@@ -156,6 +165,7 @@ class Follower {
   std::optional<LiveVersions> live_;
   uint64_t current_ = 0;
   std::string started_;
+  Json versions_ = Json::array();
 };
 
 }  // namespace
@@ -164,11 +174,13 @@ Run add_follow(CLI::App& app) {
   auto command = std::make_shared<FollowCommand>();
   command->model.add_to(app);
   command->tensor_parallel.add_to(app);
-  app.add_option("--mode", command->mode, "flip or copy");
-  app.add_option(
-      "--mirror", command->mirror,
-      "directory that keeps the high-precision weights for deltas, and where to go on after a restart");
-  app.add_option("--until", command->until, "stop at this version")->check(CLI::NonNegativeNumber);
+  app.add_option("--mode", command->mode, "flip or copy")->check(CLI::IsMember({"flip", "copy"}));
+  add_path(app, "--mirror", command->mirror,
+           "directory that keeps the high-precision weights for deltas, and where to go on after a restart");
+  app.add_option("--until", command->until, "stop at this version, and leave newer ones alone")
+      ->check([](const std::string& text) {
+        return version_number(text) ? "" : "expected a version, a number of at most 18 digits, got " + text;
+      });
   app.add_option("--poll", command->poll_seconds, "seconds between looks")->check(CLI::Range(0.001, 3600.0));
   app.add_option("--patience", command->patience_seconds,
                  "seconds for which a version that is not complete, or a gap, is waited for")

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <functional>
 #include <system_error>
 
 #include "liveweight/checkpoint.h"
@@ -42,6 +43,9 @@ Result<VersionDirectory> read_version(const std::filesystem::path& path) {
                 {path.string()});
   }
   found.number = *number;
+  if (found.is_delta && found.base_version.empty() && found.number > 0) {
+    found.base_version = std::to_string(found.number - 1);
+  }
   return found;
 }
 
@@ -63,7 +67,7 @@ Status VersionList::scan(Patience& patience) {
     Result<VersionDirectory> found = read_version(it->path());
     if (found) {
       known_.insert(name);
-      versions_.push_back(*std::move(found));
+      if (!last_ || found->number <= *last_) versions_.push_back(*std::move(found));
     } else {
       LW_TRY(patience.bear(it->path().string(), std::move(found).error()));
     }
@@ -73,22 +77,37 @@ Status VersionList::scan(Patience& patience) {
               {directory_.string()});
 }
 
-const VersionDirectory* VersionList::newest_full() const {
-  const VersionDirectory* newest = nullptr;
+template <typename Wanted, typename Before>
+Result<const VersionDirectory*> VersionList::first(const Wanted& wanted, const Before& before) const {
+  const VersionDirectory *first = nullptr, *same = nullptr;
   for (const VersionDirectory& v : versions_) {
-    if (!v.is_delta && (!newest || v.number > newest->number)) newest = &v;
+    if (!wanted(v)) continue;
+    if (first && v.number == first->number) same = &v;
+    if (!first || before(v.number, first->number)) first = &v;
   }
-  return newest;
+  if (!same || same->number != first->number) return first;
+  return fail(ErrorCode::kBadCheckpoint,
+              fmt::format("{}: it is version {}, but so is {}: expected one of each", same->path.string(),
+                          same->number, first->path.string()),
+              {same->path.string(), first->path.string()});
+}
+
+Result<const VersionDirectory*> VersionList::newest_full() const {
+  return first([](const VersionDirectory& v) { return !v.is_delta; }, std::greater<>());
 }
 
 Result<const VersionDirectory*> VersionList::next(uint64_t current) const {
-  const VersionDirectory* full = newest_full();
+  LW_ASSIGN(const VersionDirectory* full, newest_full());
   if (full && full->number > current) return full;
+  const auto newer_delta = [&](const VersionDirectory& v) { return v.is_delta && v.number > current; };
+  const auto on_it = [&](const VersionDirectory& v) {
+    return newer_delta(v) && version_number(v.base_version) == current;
+  };
+  LW_ASSIGN(const VersionDirectory* delta, first(on_it, std::less<>()));
+  if (delta) return delta;
   const VersionDirectory* oldest = nullptr;
   for (const VersionDirectory& v : versions_) {
-    if (!v.is_delta || v.number <= current) continue;
-    if (version_number(v.base_version) == current) return &v;
-    if (!oldest || v.number < oldest->number) oldest = &v;
+    if (newer_delta(v) && (!oldest || v.number < oldest->number)) oldest = &v;
   }
   if (!oldest) return nullptr;
   return fail(

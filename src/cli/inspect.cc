@@ -52,7 +52,7 @@ Outcome describe(const ModelDirectory& directory) {
 
 Run add_inspect(CLI::App& app) {
   auto directory = std::make_shared<std::string>();
-  app.add_option("DIR", *directory, "Hugging Face directory")->required();
+  add_path(app, "DIR", *directory, "Hugging Face directory")->required();
   return [directory]() -> Result<Outcome> {
     LW_ASSIGN(const ModelDirectory opened, open_model_directory(*directory));
     return describe(opened);

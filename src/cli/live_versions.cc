@@ -171,6 +171,14 @@ Result<std::optional<Json>> LiveVersions::take_mirrored(uint64_t current) {
 }
 
 Result<Json> LiveVersions::take(const std::filesystem::path& path, const std::string& name) {
+  Result<Json> taken = take_any(path, name);
+  if (!taken && !taken.error().message.starts_with(path.string())) {
+    taken.error().message = fmt::format("{}: {}", path.string(), taken.error().message);
+  }
+  return taken;
+}
+
+Result<Json> LiveVersions::take_any(const std::filesystem::path& path, const std::string& name) {
   LW_ASSIGN(const bool is_delta, DeltaDirectory::is_delta(path));
   return is_delta ? take_delta(path, name) : take_checkpoint(path, name);
 }

@@ -32,7 +32,7 @@ class LiveVersions {
 
   // The next version, from a checkpoint or a delta on the current one; all ranks take it or none. `name`:
   // what it is called where it does not record its version. The entry has what contract and documents name
-  // for it, without digests.
+  // for it, without digests. Errors begin with the path.
   Result<Json> take(const std::filesystem::path& path, const std::string& name = "");
 
   // Where another process has put a later version than `current` into the mirror that they share: takes that,
@@ -55,6 +55,7 @@ class LiveVersions {
   Status put_in_mirror(const Checkpoint& checkpoint);
   Status attach_where_current();
   Status replace_mirror(const Checkpoint& checkpoint);
+  Result<Json> take_any(const std::filesystem::path& path, const std::string& name);
   Result<Json> take_checkpoint(const std::filesystem::path& path, const std::string& name);
   Result<Json> take_delta(const std::filesystem::path& path, const std::string& name);
   Result<Digest> cold_digest_of(const std::filesystem::path& directory) const;

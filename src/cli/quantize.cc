@@ -49,7 +49,7 @@ Result<Outcome> run(const QuantizeCommand& command) {
 Run add_quantize(CLI::App& app) {
   auto command = std::make_shared<QuantizeCommand>();
   command->model.add_to(app);
-  app.add_option("OUT_DIR", command->out_directory, "a new or empty directory")->required();
+  add_path(app, "OUT_DIR", command->out_directory, "a new or empty directory")->required();
   app.add_option("--format", command->format,
                  "fp8, compressed-tensors or torchao; without it, the one that holds the scheme's exact "
                  "values");

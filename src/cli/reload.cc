@@ -46,13 +46,11 @@ class Reloads {
     const std::string hex = digest.hex();
     if (!taken) {
       const Error& error = taken.error();
-      out.text += fmt::format("{}  refused {}: {}\n", hex, next, error.message);
+      out.text += fmt::format("{}  refused {}\n", hex, error.message);
       out.refused = error;
-      log_line(LogLevel::kWarn, fmt::format("refused {}: {}", next, error.message));
+      log_line(LogLevel::kWarn, fmt::format("refused {}", error.message));
       ok_ = false;
-      return Json{{"directory", next},
-                  {"error", {{"code", to_string(error.code)}, {"message", error.message}}},
-                  {"digest", hex}};
+      return Json{{"directory", next}, {"error", error_entry(error)}, {"digest", hex}};
     }
     Json& entry = *taken;
     LW_TRY(live_.follow_up(entry));
@@ -96,10 +94,10 @@ Run add_reload(CLI::App& app) {
   auto command = std::make_shared<ReloadCommand>();
   command->model.add_to(app);
   command->tensor_parallel.add_to(app);
-  app.add_option("NEW_DIR", command->next, "directories of new weights or deltas, in order")->required();
+  add_path(app, "NEW_DIR", command->next, "directories of new weights or deltas, in order")->required();
   app.add_option("--mode", command->mode, "flip, copy or in_place");
-  app.add_option("--mirror", command->mirror,
-                 "directory that keeps the high-precision weights for deltas, made where it is not there");
+  add_path(app, "--mirror", command->mirror,
+           "directory that keeps the high-precision weights for deltas, made where it is not there");
   app.add_flag("--no-verify", command->no_verify, "do not compare with a cold load");
   return [command]() -> Result<Outcome> {
     LoadOptions options;

@@ -60,7 +60,7 @@ Result<Outcome> run(const TokenizeCommand& command) {
 
 Run add_tokenize(CLI::App& app) {
   auto command = std::make_shared<TokenizeCommand>();
-  app.add_option("DIR", command->directory, "directory with tokenizer.json or tokenizer.model")->required();
+  add_path(app, "DIR", command->directory, "directory with tokenizer.json or tokenizer.model")->required();
   app.add_flag("--no-special", command->no_special,
                "encode without the tokens that are put around every text; decode without special tokens");
   app.add_flag("--decode", command->decode, "read JSON lists of ids and print texts");

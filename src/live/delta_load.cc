@@ -1,6 +1,9 @@
 // From a delta directory into a live model.
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <iterator>
+
 #include "base/clock.h"
 #include "live/begin_together.h"
 #include "live/plan_tables.h"
@@ -13,7 +16,11 @@ namespace {
 class DeltaLoad {
  public:
   DeltaLoad(std::span<LiveModel* const> ranks, const DeltaDirectory& delta, const NameMap& names)
-      : ranks_(ranks), delta_(delta), names_(names), mirror_(ranks.front()->mirror()) {}
+      : ranks_(ranks),
+        plan_(ranks.front()->plan().implementation()),
+        delta_(delta),
+        names_(names),
+        mirror_(ranks.front()->mirror()) {}
 
   // What is wrong with files that changed while they were read is that.
   Result<std::vector<DeltaReport>> run(UpdateOptions options) {
@@ -45,10 +52,17 @@ class DeltaLoad {
 
   Status collect_names(UpdateOptions& options) {
     for (const std::string& name : delta_.names()) {
-      LW_ASSIGN(std::string canonical, names_.canonical(name));
+      LW_ASSIGN(const std::string canonical, names_.canonical(name));
       if (is_ignored_tensor(canonical)) continue;
+      const int32_t source = plan_.find_source(canonical);
+      if (source < 0) {
+        return fail(
+            ErrorCode::kUnknownTensor,
+            fmt::format("{}: tensor {}: the model has none of that name", delta_.path().string(), name),
+            {name});
+      }
       options.scope.push_back(canonical);
-      tensors_.emplace_back(name, std::move(canonical));
+      tensors_.emplace_back(name, source);
     }
     return {};
   }
@@ -58,38 +72,45 @@ class DeltaLoad {
     if (mirror_) {
       LW_ASSIGN(hold, mirror_->hold());
     }
-    for (const auto& [name, canonical] : tensors_) {
+    for (const auto& [name, source] : tensors_) {
       const auto start = Clock::now();
-      LW_ASSIGN(const TensorView base, base_of(name, canonical));
+      LW_ASSIGN(const TensorView base, base_of(name, source));
       LW_ASSIGN(TensorDelta delta, decode(name, base));
       report_.decode_seconds += seconds_since(start);
       if (delta_.encoding() != DeltaEncoding::kIndices) LW_TRY(verify(name, delta, base));
-      delta.name = canonical;
+      delta.name = plan_.sources[source].name;
       deltas_.push_back(std::move(delta));
     }
     return {};
   }
 
   // The current tensor; of `indices` only what it is, as those bring whole elements.
-  Result<TensorView> base_of(const std::string& name, const std::string& canonical) const {
-    const Plan::Implementation& plan = ranks_.front()->plan().implementation();
-    const int32_t source = plan.find_source(canonical);
-    if (source < 0) {
-      return fail(ErrorCode::kUnknownTensor, fmt::format("tensor {}: the model has none of that name", name),
-                  {name});
-    }
-    const Source& facts = plan.sources[source];
+  Result<TensorView> base_of(const std::string& name, int32_t source) const {
+    const Source& facts = plan_.sources[source];
     if (delta_.encoding() == DeltaEncoding::kIndices) {
       return TensorView{facts.dtype, facts.shape, nullptr, facts.bytes};
     }
-    const TensorView view = mirror_ ? mirror_->find(canonical) : TensorView{};
+    const TensorView view = mirror_ ? mirrored(source) : TensorView{};
     if (view.data) return view;
     return fail(ErrorCode::kFailedState,
                 fmt::format("{}: {} needs the values before it: {}", delta_.path().string(),
                             to_string(delta_.encoding()),
-                            mirror_ ? fmt::format("the mirror does not hold tensor {}", canonical)
+                            mirror_ ? fmt::format("the mirror does not hold tensor {}", facts.name)
                                     : "the model has no mirror (--mirror DIR)"),
                 {name});
+  }
+
+  // Under its own name, or another of the same tensor.
+  TensorView mirrored(int32_t source) const {
+    const int32_t primary = plan_.primary_of(source);
+    std::vector<int32_t> names = {source, primary};
+    std::copy_if(plan_.aliases.begin(), plan_.aliases.end(), std::back_inserter(names),
+                 [&](int32_t alias) { return plan_.primary_of(alias) == primary; });
+    for (const int32_t other : names) {
+      const TensorView view = mirror_->find(plan_.sources[other].name);
+      if (view.data) return view;
+    }
+    return {};
   }
 
   // Where another rank has put this version into the mirror, its values are what an xor would lead to.
@@ -114,7 +135,9 @@ class DeltaLoad {
     patch(delta, updated);
     if (Status same = delta_.verify(name, updated); !same) {
       Error why = std::move(same).error();
-      why.message += fmt::format(" (on the mirror's values, of version \"{}\")", mirror_->version());
+      if (why.code == ErrorCode::kDigestMismatch) {
+        why.message += fmt::format(" (on the mirror's values, of version \"{}\")", mirror_->version());
+      }
       return tl::unexpected(std::move(why));
     }
     report_.verify_seconds += seconds_since(start);
@@ -122,10 +145,11 @@ class DeltaLoad {
   }
 
   const std::span<LiveModel* const> ranks_;
+  const Plan::Implementation& plan_;
   const DeltaDirectory& delta_;
   const NameMap& names_;
   const std::shared_ptr<Mirror> mirror_;
-  std::vector<std::pair<std::string, std::string>> tensors_;  // in the delta and in the model
+  std::vector<std::pair<std::string, int32_t>> tensors_;  // name in the delta, source in the plan
   std::vector<TensorDelta> deltas_;
   std::string label_;
   DeltaReport report_;  // what all ranks' have

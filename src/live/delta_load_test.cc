@@ -104,7 +104,35 @@ TEST_F(DeltaLoad, OfATensorThatTheModelHasNotIsRefused) {
   Weights more;
   more.tensors["model.other.weight"] = {DType::kF32, {4}, std::vector<std::byte>(16, std::byte{63})};
   expect_refused(reload_delta(*live_, delta(DeltaEncoding::kIndices, now_, more), "0"),
-                 ErrorCode::kUnknownTensor, "model.other.weight");
+                 ErrorCode::kUnknownTensor,
+                 "delta: tensor model.other.weight: the model has none of that name");
+}
+
+TEST_F(DeltaLoad, OfATieUnderEitherOfItsNamesFindsTheOldValuesThatTheMirrorHas) {
+  constexpr const char *kEmbedding = "model.embed_tokens.weight", *kHead = "lm_head.weight";
+  next_ = now_;
+  next_.set(kEmbedding, 20, 3.0f);
+  const Checkpoint checkpoint = write_checkpoint(folder_.path(), now_);
+  for (const std::string mirrored : {kEmbedding, kHead}) {
+    for (const char* changed : {kEmbedding, kHead}) {
+      const auto live = make_model(model_, now_.catalog(), options_).value();
+      ASSERT_TRUE(put_all(*live, now_));
+      const auto mirror = Mirror::in_memory(checkpoint, [&](std::string_view name) {
+        return Result<std::string>(name == kEmbedding ? mirrored : std::string(name));
+      });
+      ASSERT_TRUE(live->attach_mirror(mirror.value()));
+      DeltaWriteOptions xored;
+      xored.encoding = DeltaEncoding::kXor;
+      const auto path = folder_.path() / "tied" / mirrored / changed;
+      std::filesystem::create_directories(path.parent_path());
+      auto writer = DeltaWriter::create(path, xored).value();
+      ASSERT_TRUE(writer.add(changed, now_.view(kEmbedding), next_.view(kEmbedding)));
+      ASSERT_TRUE(writer.finish());
+      const auto report = reload_delta(*live, DeltaDirectory::open(path).value(), "0");
+      ASSERT_TRUE(report) << report.error().message;
+      EXPECT_EQ(digest_of(*live)->model, cold_digest(model_, next_, options_)) << mirrored << " " << changed;
+    }
+  }
 }
 
 TEST_F(DeltaLoad, BringsAllThatItNamesBesideTheScopeOfTheCaller) {
