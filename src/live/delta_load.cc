@@ -100,14 +100,14 @@ class DeltaLoad {
                 {name});
   }
 
-  // Under its own name, or another of the same tensor.
+  // Under any name of the same tensor.
   TensorView mirrored(int32_t source) const {
     const int32_t primary = plan_.primary_of(source);
-    std::vector<int32_t> names = {source, primary};
+    std::vector<int32_t> names = {primary};
     std::copy_if(plan_.aliases.begin(), plan_.aliases.end(), std::back_inserter(names),
                  [&](int32_t alias) { return plan_.primary_of(alias) == primary; });
     for (const int32_t other : names) {
-      const TensorView view = mirror_->find(plan_.sources[other].name);
+      TensorView view = mirror_->find(plan_.sources[other].name);
       if (view.data) return view;
     }
     return {};
