@@ -39,7 +39,7 @@ Run add_apply(CLI::App& app) {
   app.add_option("DELTA", command->deltas, "deltas in order; a full checkpoint restarts the chain")
       ->required();
   app.add_option("--out", command->out,
-                 "a new or empty directory (default: DIR is exchanged for the result)");
+                 "a new or empty directory (default: DIR itself, of which all else stays)");
   return [command] { return apply(*command); };
 }
 
