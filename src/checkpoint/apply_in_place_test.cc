@@ -12,6 +12,7 @@
 #include "base/seam.h"
 #include "base/threads.h"
 #include "checkpoint/delta_apply_fixture.h"
+#include "checkpoint/directory_lock.h"
 
 namespace liveweight {
 namespace {
@@ -28,6 +29,23 @@ void put(const fs::path& path, const std::string& text) {
   fs::create_directories(path.parent_path());
   std::ofstream(path) << text;
 }
+
+// Something is mounted on a directory, in this process's view alone.
+class Mounted {
+ public:
+  explicit Mounted(fs::path at) : at_(std::move(at)) {
+    done_ = unshare(CLONE_NEWNS) == 0 && mount("", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
+            mount(at_.c_str(), at_.c_str(), nullptr, MS_BIND, nullptr) == 0;
+  }
+  ~Mounted() {
+    if (done_) umount(at_.c_str());
+  }
+  explicit operator bool() const { return done_; }
+
+ private:
+  const fs::path at_;
+  bool done_ = false;
+};
 
 class ApplyInPlace : public DeltaApplyTest {
  protected:
@@ -121,6 +139,43 @@ TEST_F(ApplyInPlace, PutsARegularFileInPlaceOfAShardThatIsALink) {
   EXPECT_EQ(values(Checkpoint::open_file(folder_.path() / "blob").value(), "a"), kOld);
 }
 
+TEST_F(ApplyInPlace, PatchesWhatALinkLeadsToAndLeavesTheLink) {
+  fs::create_directory_symlink("base", folder_.path() / "link");
+  ASSERT_TRUE(apply_deltas(folder_.path() / "link", std::vector{delta_}, folder_.path() / "link"));
+  EXPECT_TRUE(fs::is_symlink(folder_.path() / "link"));
+  EXPECT_EQ(values(Checkpoint::open(base_).value(), "a"), kNext);
+}
+
+TEST_F(ApplyInPlace, PatchesTheDirectoryThatTheProcessIsIn) {
+  const fs::path before = fs::current_path();
+  fs::current_path(base_);
+  const auto applied = apply_deltas(".", std::vector{delta_}, ".");
+  fs::current_path(before);
+  ASSERT_TRUE(applied) << applied.error().message;
+  EXPECT_EQ(values(Checkpoint::open(base_).value(), "a"), kNext);
+  EXPECT_EQ(others(), others_);
+}
+
+TEST_F(ApplyInPlace, IsRefusedWhileAnotherIsAtIt) {
+  {
+    const auto lock = DirectoryLock::take(base_);
+    const auto applied = patch_to_next();
+    ASSERT_FALSE(applied);
+    EXPECT_EQ(applied.error().code, ErrorCode::kBusy);
+    expect_old();
+  }
+  EXPECT_TRUE(patch_to_next());
+}
+
+TEST_F(ApplyInPlace, IsRefusedWhereItIsAMountPoint) {
+  const Mounted mounted(base_);
+  if (!mounted) GTEST_SKIP() << "this process may not mount";
+  const auto applied = patch_to_next();
+  ASSERT_FALSE(applied);
+  EXPECT_THAT(applied.error().message, HasSubstr("--out"));
+  expect_old();
+}
+
 class NewerCheckpoint : public ApplyInPlace {
  protected:
   // One file, by `name`, without an index.
@@ -176,23 +231,6 @@ TEST_F(NewerCheckpoint, IsRefusedWhereAFileThatStaysWouldBeReadInItsPlace) {
   EXPECT_THAT(applied.error().message, HasSubstr("model.safetensors stays in it"));
   expect_old();
 }
-
-// Something is mounted on a directory, in this process's view alone.
-class Mounted {
- public:
-  explicit Mounted(fs::path at) : at_(std::move(at)) {
-    done_ = unshare(CLONE_NEWNS) == 0 && mount("", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
-            mount(at_.c_str(), at_.c_str(), nullptr, MS_BIND, nullptr) == 0;
-  }
-  ~Mounted() {
-    if (done_) umount(at_.c_str());
-  }
-  explicit operator bool() const { return done_; }
-
- private:
-  const fs::path at_;
-  bool done_ = false;
-};
 
 TEST_F(ApplyInPlace, IsRefusedWhereSomethingIsMountedInside) {
   for (const char* name : {"empty", "config.json"}) {

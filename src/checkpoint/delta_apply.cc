@@ -5,6 +5,7 @@
 #include <optional>
 #include <set>
 
+#include "checkpoint/directory_lock.h"
 #include "checkpoint/kept_files.h"
 #include "checkpoint/write.h"
 #include "liveweight/delta.h"
@@ -227,22 +228,30 @@ class Applier {
   std::set<std::string> changed_;
 };
 
+// What is read under the lock stays what is there.
+Result<DeltaApplyReport> apply_in_place(const std::filesystem::path& directory,
+                                        std::span<const std::filesystem::path> deltas) {
+  LW_ASSIGN(const DirectoryLock lock, DirectoryLock::take(directory));
+  Chain chain;
+  LW_TRY(chain.read(lock.path(), deltas));
+  return Applier(chain, lock.path()).replace();
+}
+
 }  // namespace
 
 Result<DeltaApplyReport> apply_deltas(const std::filesystem::path& base,
                                       std::span<const std::filesystem::path> deltas,
                                       const std::filesystem::path& out) {
+  std::error_code error;
+  if (std::filesystem::equivalent(base, out, error)) return apply_in_place(base, deltas);
   Chain chain;
   LW_TRY(chain.read(base, deltas));
-  std::error_code error;
-  const bool in_place = std::filesystem::equivalent(base, out, error);
-  error.clear();
-  if (!in_place && std::filesystem::exists(out, error) && !std::filesystem::is_empty(out, error)) {
+  if (std::filesystem::exists(out, error) && !std::filesystem::is_empty(out, error)) {
     return fail(ErrorCode::kIo,
                 fmt::format("{}: expected a new or empty directory, it holds files", out.string()),
                 {out.string()});
   }
-  return in_place ? Applier(chain, out).replace() : Applier(chain, out).write();
+  return Applier(chain, out).write();
 }
 
 }  // namespace liveweight
