@@ -224,19 +224,26 @@ class Follow(Versions):
                              [cold[str(n)] for n in range(int(name) + 1, STEPS + 1)])
             self.assertEqual(got["digest"], cold[str(STEPS)])
 
-    def test_apply_leaves_the_old_or_the_new_checkpoint_after_a_kill(self):
+    def test_apply_leaves_the_old_or_the_new_checkpoint_and_all_other_files_after_a_kill(self):
         self.add_deltas(1)
         cold = {self.cold(0), self.cold(1)}
+        others = {"optimizer/rank_0/state.bin": b"state", ".git/HEAD": b"ref", "consolidated.safetensors": b"other"}
         for _ in range(int(os.environ.get("LIVEWEIGHT_TEST_KILLS", "25"))):
             target = self.root / "plain"
             shutil.rmtree(target, ignore_errors=True)
             shutil.copytree(step(0), target)
+            for name, content in others.items():
+                (target / name).parent.mkdir(parents=True, exist_ok=True)
+                (target / name).write_bytes(content)
             child = subprocess.Popen([BINARY, "apply", target, self.versions / "weight_v000001"],
                                      stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             time.sleep(random.random() * 0.03)
             child.kill()
             child.wait()
             self.assertIn(self.json_of("digest", target, "--quant", "fp8_per_channel")["model"], cold)
+            for leftover in self.root.glob("plain.tmp.*"):
+                shutil.rmtree(leftover)
+            self.assertEqual({name: (target / name).read_bytes() for name in others}, others)
 
 
 class LateFiles(Versions):

@@ -5,6 +5,8 @@
 #include <optional>
 #include <set>
 
+#include "checkpoint/directory_lock.h"
+#include "checkpoint/kept_files.h"
 #include "checkpoint/write.h"
 #include "liveweight/delta.h"
 
@@ -15,13 +17,15 @@ constexpr const char* kIndexName = "model.safetensors.index.json";
 
 // The newest full checkpoint and the deltas after it, each checked to continue the one before.
 struct Chain {
+  std::optional<Checkpoint> first;  // which the chain may have left behind
   std::filesystem::path base;
   std::optional<Checkpoint> checkpoint;
   std::vector<DeltaDirectory> deltas;
   std::string version;
 
-  Status read(const std::filesystem::path& first, std::span<const std::filesystem::path> rest) {
-    LW_TRY(restart(first));
+  Status read(const std::filesystem::path& begin, std::span<const std::filesystem::path> rest) {
+    LW_TRY(restart(begin));
+    first = checkpoint;
     for (const auto& path : rest) {
       LW_ASSIGN(const bool is_delta, DeltaDirectory::is_delta(path));
       LW_TRY(is_delta ? append(path) : restart(path));
@@ -66,23 +70,94 @@ struct Chain {
 
 class Applier {
  public:
-  Applier(const Chain& chain, const std::filesystem::path& out) : chain_(chain), out_(out) {}
+  Applier(const Chain& chain, const std::filesystem::path& out) : chain_(chain), place_(out), out_(out) {}
 
-  Result<DeltaApplyReport> run(const std::filesystem::path& first, bool exchange) {
+  // Into a directory that is not there yet or is empty.
+  Result<DeltaApplyReport> write() {
     LW_TRY(out_.create());
-    for (const std::string& file : chain_.checkpoint->file_names()) LW_TRY(write_file(file));
+    LW_TRY(write_checkpoint());
     LW_TRY(copy_others(chain_.base));
-    LW_TRY(copy_others(first));
-    LW_TRY(write_index());
+    LW_TRY(copy_others(chain_.first->directory()));
     LW_TRY(chain_.checkpoint->check_unchanged());
-    LW_TRY(out_.finish(exchange));
-    report_.version = chain_.version;
-    report_.deltas = chain_.deltas.size();
-    report_.tensors = changed_.size();
-    return report_;
+    LW_TRY(out_.finish());
+    return report();
+  }
+
+  // Into the first checkpoint's own directory: all else in it stays.
+  Result<DeltaApplyReport> replace() {
+    constexpr mode_t kOnlyMine = 0700;  // until it has its own mode
+    LW_TRY(out_.create(kOnlyMine));
+    LW_TRY(write_checkpoint());
+    std::error_code error;
+    const bool restarted = !std::filesystem::equivalent(chain_.base, place_, error);
+    if (restarted) LW_TRY(copy_others(chain_.base));
+    KeptFiles kept(place_, out_.path(), replaced_names(restarted));
+    LW_TRY(keep_modes());
+    LW_TRY(kept.keep());
+    LW_TRY(keep_mode(place_, out_.path()));
+    LW_TRY(check_readable());
+    LW_TRY(chain_.checkpoint->check_unchanged());
+    LW_TRY(kept.check_unchanged());
+    LW_TRY(out_.finish(true));
+    return report();
   }
 
  private:
+  DeltaApplyReport report() const {
+    DeltaApplyReport report = report_;
+    report.version = chain_.version;
+    report.deltas = chain_.deltas.size();
+    report.tensors = changed_.size();
+    return report;
+  }
+
+  Status write_checkpoint() {
+    for (const std::string& file : chain_.checkpoint->file_names()) LW_TRY(write_file(file));
+    return write_index();
+  }
+
+  // The old weights and their index; of a newer checkpoint also what has the name of one of its other files.
+  std::set<std::string> replaced_names(bool restarted) const {
+    std::set<std::string> names{kIndexName};
+    for (std::string& file : chain_.first->file_names()) names.insert(std::move(file));
+    std::error_code error;
+    for (std::filesystem::directory_iterator it(out_.path(), error), end; restarted && it != end;
+         it.increment(error)) {
+      const std::filesystem::path& name = it->path().filename();
+      if (name.extension() != ".safetensors" && std::filesystem::is_regular_file(place_ / name, error))
+        names.insert(name.string());
+    }
+    return names;
+  }
+
+  // What is written has the mode of what it replaces, else of what it comes from.
+  Status keep_modes() {
+    std::error_code error;
+    for (std::filesystem::directory_iterator it(out_.path(), error), end; !error && it != end;
+         it.increment(error)) {
+      const std::filesystem::path name = it->path().filename();
+      const bool was_there = std::filesystem::exists(place_ / name, error);
+      LW_TRY(keep_mode((was_there ? place_ : chain_.base) / name, it->path()));
+    }
+    return {};
+  }
+
+  // What stays must not be read beside what was written, nor in its place.
+  Status check_readable() const {
+    LW_ASSIGN(const Checkpoint made, Checkpoint::open(out_.path()));
+    const std::vector<std::string> expected = chain_.checkpoint->file_names();
+    for (const std::string& file : made.file_names()) {
+      if (std::find(expected.begin(), expected.end(), file) != expected.end()) continue;
+      return fail(
+          ErrorCode::kBadCheckpoint,
+          fmt::format("{}: {} stays in it, and would be read with the new weights or in place of them; "
+                      "write elsewhere with --out",
+                      place_.string(), file),
+          {file});
+    }
+    return {};
+  }
+
   Status write_file(const std::string& name) {
     std::vector<std::pair<std::string, TensorView>> tensors;
     for (const CheckpointTensor& tensor : chain_.checkpoint->tensors()) {
@@ -147,27 +222,36 @@ class Applier {
   }
 
   const Chain& chain_;
+  const std::filesystem::path place_;
   ReplacementDirectory out_;
   DeltaApplyReport report_;
   std::set<std::string> changed_;
 };
+
+// What is read under the lock stays what is there.
+Result<DeltaApplyReport> apply_in_place(const std::filesystem::path& directory,
+                                        std::span<const std::filesystem::path> deltas) {
+  LW_ASSIGN(const DirectoryLock lock, DirectoryLock::take(directory));
+  Chain chain;
+  LW_TRY(chain.read(lock.path(), deltas));
+  return Applier(chain, lock.path()).replace();
+}
 
 }  // namespace
 
 Result<DeltaApplyReport> apply_deltas(const std::filesystem::path& base,
                                       std::span<const std::filesystem::path> deltas,
                                       const std::filesystem::path& out) {
+  std::error_code error;
+  if (std::filesystem::equivalent(base, out, error)) return apply_in_place(base, deltas);
   Chain chain;
   LW_TRY(chain.read(base, deltas));
-  std::error_code error;
-  const bool in_place = std::filesystem::equivalent(base, out, error);
-  error.clear();
-  if (!in_place && std::filesystem::exists(out, error) && !std::filesystem::is_empty(out, error)) {
+  if (std::filesystem::exists(out, error) && !std::filesystem::is_empty(out, error)) {
     return fail(ErrorCode::kIo,
                 fmt::format("{}: expected a new or empty directory, it holds files", out.string()),
                 {out.string()});
   }
-  return Applier(chain, out).run(base, in_place);
+  return Applier(chain, out).write();
 }
 
 }  // namespace liveweight

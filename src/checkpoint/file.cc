@@ -12,6 +12,16 @@
 #include "liveweight/checkpoint.h"
 
 namespace liveweight {
+namespace {
+
+Result<struct statx> facts_of(const std::filesystem::path& path) {
+  struct statx facts {};
+  if (statx(AT_FDCWD, path.c_str(), AT_SYMLINK_NOFOLLOW, STATX_BASIC_STATS, &facts) != 0)
+    return io_error(path, "stat");
+  return facts;
+}
+
+}  // namespace
 
 FileDescriptor::~FileDescriptor() {
   if (descriptor_ >= 0) close(descriptor_);
@@ -70,6 +80,20 @@ Status sync_file(const FileDescriptor& file, const std::filesystem::path& path) 
   LW_TRY(reach(Step::kSync));
   if (fsync(file.get()) != 0) return io_error(path, "sync");
   return {};
+}
+
+Status sync_directory(const std::filesystem::path& path) {
+  LW_ASSIGN(const FileDescriptor descriptor, open_file(path, O_RDONLY | O_DIRECTORY));
+  return sync_file(descriptor, path);
+}
+
+Result<bool> is_mount_point(const std::filesystem::path& path) {
+  LW_ASSIGN(const struct statx facts, facts_of(path));
+  if (facts.stx_attributes_mask & STATX_ATTR_MOUNT_ROOT)
+    return (facts.stx_attributes & STATX_ATTR_MOUNT_ROOT) != 0;
+  // A kernel before 5.8 does not tell; then it is whether the directory above is on another device.
+  LW_ASSIGN(const struct statx above, facts_of(path.parent_path()));
+  return facts.stx_dev_major != above.stx_dev_major || facts.stx_dev_minor != above.stx_dev_minor;
 }
 
 Status rename_file(const std::filesystem::path& from, const std::filesystem::path& to) {

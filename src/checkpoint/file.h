@@ -47,6 +47,12 @@ Status write_file(const FileDescriptor& file, const std::filesystem::path& path,
 // From memory to the disk: its bytes and its size.
 Status sync_file(const FileDescriptor& file, const std::filesystem::path& path);
 
+// Names in a directory are on disk once the directory is.
+Status sync_directory(const std::filesystem::path& path);
+
+// Whether something is mounted on the file or directory itself. A symbolic link is not followed.
+Result<bool> is_mount_point(const std::filesystem::path& path);
+
 // `from` takes the place of `to`.
 Status rename_file(const std::filesystem::path& from, const std::filesystem::path& to);
 

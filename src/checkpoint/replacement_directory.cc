@@ -1,6 +1,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -14,12 +15,6 @@ namespace {
 // "dir/" and "dir" are the same directory; its temporary neighbour needs the latter.
 std::filesystem::path without_slash(const std::filesystem::path& path) {
   return path.has_filename() ? path : path.parent_path();
-}
-
-// Names in a directory are on disk once the directory is.
-Status sync_directory(const std::filesystem::path& path) {
-  LW_ASSIGN(const FileDescriptor descriptor, open_file(path, O_RDONLY | O_DIRECTORY));
-  return sync_file(descriptor, path);
 }
 
 }  // namespace
@@ -37,18 +32,12 @@ ReplacementDirectory::~ReplacementDirectory() {
   if (!temporary_.empty()) std::filesystem::remove_all(temporary_, ignored);
 }
 
-Status ReplacementDirectory::create() {
+Status ReplacementDirectory::create(mode_t mode) {
   std::error_code ignored;
   std::filesystem::remove_all(temporary_, ignored);
   if (path_.has_parent_path()) std::filesystem::create_directories(path_.parent_path(), ignored);
   remove_abandoned(path_.parent_path(), path_.filename().string() + ".tmp.");
-  std::error_code error;
-  std::filesystem::create_directory(temporary_, error);
-  if (error) {
-    return fail(ErrorCode::kIo,
-                fmt::format("{}: cannot create the directory: {}", temporary_.string(), error.message()),
-                {temporary_.string()});
-  }
+  if (mkdir(temporary_.c_str(), mode) != 0) return io_error(temporary_, "create");
   LW_ASSIGN(claim_, claim_directory(temporary_));
   return {};
 }

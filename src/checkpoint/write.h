@@ -1,6 +1,8 @@
 // Files that appear whole or not at all.
 #pragma once
 
+#include <sys/types.h>
+
 #include <filesystem>
 #include <map>
 #include <span>
@@ -41,7 +43,8 @@ class ReplacementDirectory {
   ReplacementDirectory(ReplacementDirectory&& other) noexcept;
   ReplacementDirectory& operator=(ReplacementDirectory&&) = delete;
 
-  Status create();
+  // `mode`: of the directory until then, less the umask.
+  Status create(mode_t mode = 0777);
   const std::filesystem::path& path() const { return temporary_; }  // where to write, until `finish`
   // The target must be missing or empty; with `exchange` it is there, and the two change places.
   Status finish(bool exchange = false);

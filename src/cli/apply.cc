@@ -38,7 +38,8 @@ Run add_apply(CLI::App& app) {
   add_path(app, "DIR", command->directory, "a plain checkpoint")->required();
   add_path(app, "DELTA", command->deltas, "deltas in order; a full checkpoint restarts the chain")
       ->required();
-  add_path(app, "--out", command->out, "a new or empty directory (default: DIR is exchanged for the result)");
+  add_path(app, "--out", command->out,
+           "a new or empty directory (default: DIR itself, of which all else stays)");
   return [command] { return apply(*command); };
 }
 
