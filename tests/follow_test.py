@@ -224,6 +224,22 @@ class Follow(Versions):
                              [cold[str(n)] for n in range(int(name) + 1, STEPS + 1)])
             self.assertEqual(got["digest"], cold[str(STEPS)])
 
+    def test_a_damaged_mirror_is_refused_with_its_name_and_what_to_do(self):
+        self.add_deltas(4)
+        mirror = self.root / "mirror"
+        self.follow(mirror=mirror)
+        for name, at in ("log", 1 / 2), ("model.safetensors", 1):
+            copy = self.root / name
+            shutil.copytree(mirror, copy)
+            data = bytearray((copy / "1" / name).read_bytes())
+            data[int(at * len(data)) - 1] ^= 1
+            (copy / "1" / name).write_bytes(data)
+            message = self.refused("follow", self.versions, "--quant", "fp8_per_channel", "--mirror", copy, "--once")
+            self.assertIn(f"{copy}/1/{name}: the mirror is damaged: ", message)
+            self.assertIn(f"; remove {copy}, and it is made anew", message)
+            shutil.rmtree(copy)
+            self.assertEqual(self.follow(mirror=copy)["digest"], self.cold(4))
+
     def test_apply_leaves_the_old_or_the_new_checkpoint_and_all_other_files_after_a_kill(self):
         self.add_deltas(1)
         cold = {self.cold(0), self.cold(1)}

@@ -30,7 +30,9 @@ class Mirror {
 
   // A mirror on disk (docs/formats-mirror.md), made where there is none; empty until the first `replace`.
   // Whatever instant its last writer was killed at, it is at that one's last version or at the one before.
-  // The parts that the log speaks of are compared with their checksums: kDigestMismatch names the tensor.
+  // What no crash leaves is refused: kBadCheckpoint where its log or its checksums are damaged. The parts
+  // that the log speaks of are compared with their checksums: kDigestMismatch names the tensor. kUnsupported
+  // where an earlier Liveweight made it.
   // Several processes may hold it; changes exclude one another by a lock.
   static Result<std::shared_ptr<Mirror>> open(const std::filesystem::path& directory);
   ~Mirror();
@@ -40,7 +42,8 @@ class Mirror {
   bool empty() const;
   // Grows by one with every change, whoever makes it; 0 where it is empty.
   uint64_t sequence() const;
-  // All of it as a checkpoint, on disk only; settle first. It changes with the mirror.
+  // All of it as a checkpoint, on disk only, once `verify` found it whole; settle first. It changes with the
+  // mirror.
   Result<Checkpoint> checkpoint() const;
   const std::string& version() const;             // the label of the last change
   std::vector<CheckpointTensor> tensors() const;  // in the order of their names; as `find` gives them
@@ -75,7 +78,7 @@ class Mirror {
   Result<std::shared_ptr<void>> hold();
   // kIo where a page was read that its file does not have any more: it gave zeros.
   Status check_whole() const;
-  // Compares every part with its checksum. kDigestMismatch names the tensor.
+  // Compares every part with its checksum, on all threads; settle first. kDigestMismatch names the tensor.
   Status verify() const;
 
  private:

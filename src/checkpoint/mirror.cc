@@ -8,6 +8,7 @@
 
 #include "base/guarded.h"
 #include "checkpoint/mirror_files.h"
+#include "checkpoint/mirror_sums.h"
 #include "checkpoint/part_sums.h"
 
 namespace liveweight {
@@ -30,25 +31,32 @@ struct Mirror::State {
 
   // On disk only.
   std::optional<MirrorFiles> files;
-  Mapping sums_file;
+  MirrorSums sums;
   uint64_t log_bytes = 0;
   uint64_t log_identity = 0;  // of the file that this state was read from, and its length; 0: none
+  bool log_on_disk = false;   // all of what was read: its writer may have been killed before it was
   std::string boot = boot_of_machine();
-
-  std::span<uint64_t> sums() const {
-    return {reinterpret_cast<uint64_t*>(sums_file.writable().data()),
-            sums_file.bytes().size() / sizeof(uint64_t)};
-  }
 
   Status map_generation() {
     LW_ASSIGN(const Checkpoint checkpoint, Checkpoint::open_file(files->weights()));
-    LW_ASSIGN(content, MirrorContent::map(checkpoint, same_name, Mapping::Access::kShared));
-    LW_ASSIGN(sums_file, Mapping::open(files->sums(), Mapping::Access::kShared));
-    if (sums().size() == content->parts) return {};
-    return fail(ErrorCode::kBadCheckpoint,
-                fmt::format("{}: expected {} checksums, got {}", files->sums().string(), content->parts,
-                            sums().size()),
-                {files->sums().string()});
+    LW_ASSIGN(MirrorContent mapped, MirrorContent::map(checkpoint, same_name, Mapping::Access::kShared));
+    LW_ASSIGN(sums, MirrorSums::open(files->sums(), mapped.parts));
+    content = std::move(mapped);
+    return {};
+  }
+
+  // Whatever was put into the bytes was in the log before, on disk, and what the log begins with was in them:
+  // no crash leaves them at another state.
+  Status check_reach(const MirrorLogContent& log) const {
+    uint64_t last = log.sequence;
+    for (const MirrorChange& change : log.changes) {
+      if (change.has_sums) last = change.sequence;
+    }
+    if (log.sequence <= sums.sequence() && sums.sequence() <= last) return {};
+    return damaged_mirror(
+        ErrorCode::kBadCheckpoint, files->log(),
+        fmt::format("it tells of the states {} to {}, but {}, that the tensors were changed to state {}",
+                    log.sequence, last, files->sums().string(), sums.sequence()));
   }
 
   // Brings this up to what is on disk. Holding the lock alone (`may_write`), also repeats what was cut short.
@@ -60,16 +68,17 @@ struct Mirror::State {
       reverted.clear();
       log_identity = 0;
       files->select(current);
-      LW_TRY(map_generation());
     }
     if (log_identity != 0 && log_identity == identity_of_log(files->log(), log_bytes)) return {};
     log_identity = 0;
+    log_on_disk = false;
     LW_ASSIGN(MirrorLogContent log, read_mirror_log(files->log()));
+    if (!content) LW_TRY(map_generation());
+    LW_TRY(check_reach(log));
     for (MirrorChange& change : log.changes) LW_TRY(content->complete(change.deltas));
     log_bytes = log.bytes;
-    const uint64_t last = log.changes.empty() ? log.sequence : log.changes.back().sequence;
-    if (last != sequence) previous.reset();
-    sequence = last;
+    if (log.last_sequence() != sequence) previous.reset();
+    sequence = log.last_sequence();
     for (const MirrorChange& change : log.changes) {
       if (change.takes_back) reverted.insert(change.sequence - 1);
     }
@@ -90,8 +99,8 @@ struct Mirror::State {
     // A change without sums is the last, and nothing was written for it.
     for (size_t i = first; i < log.changes.size() && log.changes[i].has_sums; ++i) {
       MirrorChange& change = log.changes[i];
-      LW_TRY(content->put(change.deltas));
-      LW_TRY(store_sums(change));
+      LW_TRY(bring_log_to_disk());
+      LW_TRY(put(change));
       change.settled_in = boot;
       if (i + 1 == log.changes.size()) LW_TRY(append(append_settled, change));
     }
@@ -102,17 +111,24 @@ struct Mirror::State {
     return verify(parts);
   }
 
+  // On disk its sums must be in the log before.
+  Status put(const MirrorChange& change) {
+    if (files) sums.begin(change.sequence);
+    LW_TRY(content->put(change.deltas));
+    LW_TRY(check_whole());
+    return files ? store_sums(change) : Status{};
+  }
+
   Status check_part(uint64_t part) const {
-    if (part < sums().size()) return {};
-    return fail(ErrorCode::kBadCheckpoint,
-                fmt::format("{}: part {} of {}", files->log().string(), part, sums().size()),
-                {files->log().string()});
+    if (part < sums.all().size()) return {};
+    return damaged_mirror(ErrorCode::kBadCheckpoint, files->log(),
+                          fmt::format("it changes part {} of {}", part, sums.all().size()));
   }
 
   Status store_sums(const MirrorChange& change) const {
     for (const auto& [part, sum] : change.sums) {
       LW_TRY(check_part(part));
-      sums()[part] = sum;
+      sums.all()[part] = sum;
     }
     return {};
   }
@@ -122,12 +138,11 @@ struct Mirror::State {
       LW_TRY(check_part(part));
       const MirrorTensor& tensor = content->of_part(part);
       const uint64_t local = part - tensor.first_part;
-      if (sum_of_part(tensor.bytes, tensor.first_part, local) == sums()[part]) continue;
-      return fail(ErrorCode::kDigestMismatch,
-                  fmt::format("{}: tensor {}: its part {} is not what its checksum says; remove the mirror "
-                              "and make it anew",
-                              files->weights().string(), tensor.name, local),
-                  {tensor.name});
+      if (sum_of_part(tensor.bytes, tensor.first_part, local) == sums.all()[part]) continue;
+      return damaged_mirror(
+          ErrorCode::kDigestMismatch, files->weights(),
+          fmt::format("tensor {}: its part {} is not what its checksum says", tensor.name, local),
+          tensor.name);
     }
     return {};
   }
@@ -136,7 +151,7 @@ struct Mirror::State {
 
   Status check_whole() const {
     for (const Mapping& file : content->files) LW_TRY(file.check_whole());
-    return sums_file.check_whole();
+    return sums.check_whole();
   }
 
   // Where this fails, what is pending stays so, and can be put in again.
@@ -147,10 +162,8 @@ struct Mirror::State {
       previous = content->before(pending->deltas);
       LW_TRY(log_sums());
     }
-    LW_TRY(content->put(pending->deltas));
-    LW_TRY(check_whole());
+    LW_TRY(put(*pending));
     if (files) {
-      LW_TRY(store_sums(*pending));
       pending->settled_in = boot;
       LW_TRY(append(append_settled, *pending));
       note_log();
@@ -163,7 +176,7 @@ struct Mirror::State {
   Status log_sums() {
     if (files) {
       MirrorChange change = *pending;
-      std::vector<uint64_t> next(sums().begin(), sums().end()), touched;
+      std::vector<uint64_t> next(sums.all().begin(), sums.all().end()), touched;
       for (const TensorDelta& delta : change.deltas) {
         const MirrorTensor& tensor = *content->find(delta.name);
         add_change(tensor.bytes, tensor.first_part, delta, next, touched);
@@ -184,7 +197,7 @@ struct Mirror::State {
     for (const Mapping& file : content->files) bytes += file.bytes().size();
     if (log_bytes < std::max(kShortestLog, bytes / kLogShare)) return {};
     for (const Mapping& file : content->files) LW_TRY(file.sync());
-    LW_TRY(sums_file.sync());
+    LW_TRY(sums.sync());
     log_identity = 0;
     LW_ASSIGN(log_bytes, begin_mirror_log(files->log(), sequence, version));
     note_log();
@@ -198,9 +211,17 @@ struct Mirror::State {
         guarded([&]() -> Result<uint64_t> { return identity_of_log(files->log(), log_bytes); }).value_or(0);
   }
 
+  // So no more than one record at a time is on its way there.
+  Status bring_log_to_disk() {
+    if (!log_on_disk) LW_TRY(sync_log(files->log()));
+    log_on_disk = true;
+    return {};
+  }
+
   template <typename Append>
   Status append(const Append& record, const MirrorChange& change) {
     log_identity = 0;
+    LW_TRY(bring_log_to_disk());
     LW_ASSIGN(log_bytes, record(files->log(), log_bytes, change));
     return {};
   }
@@ -261,7 +282,10 @@ std::vector<CheckpointTensor> Mirror::tensors() const {
 }
 
 Result<Checkpoint> Mirror::checkpoint() const {
-  if (state_->files && !empty()) return Checkpoint::open_file(state_->files->weights());
+  if (state_->files && !empty()) {
+    LW_TRY(verify());
+    return Checkpoint::open_file(state_->files->weights());
+  }
   return fail(ErrorCode::kFailedState, "the mirror is not on disk, or empty");
 }
 
@@ -362,10 +386,10 @@ Status Mirror::check_whole() const {
 Status Mirror::verify() const {
   const State& state = *state_;
   if (!state.files || empty()) return {};
-  LW_ASSIGN(const auto lock, state.lock(FileLock::Kind::kExclusive));
+  LW_ASSIGN(const auto lock, state.lock(FileLock::Kind::kShared));
   const std::vector<uint64_t> now = sums_of(*state.content);
   for (uint64_t part = 0; part < now.size(); ++part) {
-    if (now[part] != state.sums()[part]) return state.verify(std::span(&part, 1));
+    if (now[part] != state.sums.all()[part]) return state.verify(std::span(&part, 1));
   }
   return {};
 }

@@ -94,13 +94,42 @@ TEST_F(MirrorTest, ChangedInPartStillGoesBackToWhatItWas) {
 
 TEST_F(MirrorTest, OfARecordThatCouldNotBeSyncedKeepsNothing) {
   const auto mirror = filled();
+  ASSERT_TRUE(mirror->record({}, "1", 1) && mirror->settle());
   const fs::path log = root_ / "mirror/1/log";
   const auto length = fs::file_size(log);
   {
     const At sync(Step::kSync, 0);
-    EXPECT_FALSE(mirror->record(changed(values_).second, "1", 1));
+    EXPECT_FALSE(mirror->record(changed(values_).second, "2", 2));
   }
   EXPECT_EQ(fs::file_size(log), length);
+}
+
+// Else a crash could leave two records damaged, or bytes of a change that the log does not have.
+TEST_F(MirrorTest, BringsALogThatAnotherProcessWroteToDiskBeforeItGoesOn) {
+  const auto mirror = filled(), other = open();
+  const auto [next, deltas] = changed(values_);
+  ASSERT_TRUE(mirror->record(deltas, "1", 1));
+  {
+    const At sync(Step::kSync, 0);
+    EXPECT_FALSE(other->settle());
+  }
+  {
+    const At syncs(Step::kSync, -1);
+    ASSERT_TRUE(other->settle());
+    EXPECT_EQ(syncs.count(), 3) << "the log, its sums, and that it is settled";
+  }
+  const auto [last, more] = changed(next);
+  ASSERT_TRUE(other->record(more, "2", 2));
+  {
+    const At first_tensor(Step::kMirrorWrite, 1);
+    EXPECT_FALSE(other->settle());
+  }
+  {
+    const At sync(Step::kSync, 0);
+    EXPECT_FALSE(Mirror::open(root_ / "mirror"));
+  }
+  EXPECT_TRUE(holds(*other, next));
+  EXPECT_TRUE(holds(*open(), last));
 }
 
 TEST_F(MirrorTest, IsOnDiskBeforeItsLogBeginsAnew) {

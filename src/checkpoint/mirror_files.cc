@@ -11,6 +11,7 @@
 #include <system_error>
 
 #include "base/threads.h"
+#include "checkpoint/mirror_sums.h"
 #include "checkpoint/part_sums.h"
 #include "checkpoint/write.h"
 
@@ -95,11 +96,7 @@ Status MirrorFiles::write_generation(const std::filesystem::path& path, const Ch
   LW_TRY(checkpoint.check_unchanged());
   LW_ASSIGN(const Checkpoint written, Checkpoint::open(path));
   LW_ASSIGN(const MirrorContent content, MirrorContent::map(written, same_name, Mapping::Access::kRead));
-  const std::vector<uint64_t> sums = sums_of(content);
-  ReplacementFile file(path / "sums");
-  LW_TRY(file.create());
-  LW_TRY(file.append(sums.data(), sums.size() * sizeof(uint64_t)));
-  LW_TRY(file.finish());
+  LW_TRY(MirrorSums::write(path / "sums", sequence, sums_of(content)));
   LW_TRY(begin_mirror_log(path / "log", sequence, version));
   return {};
 }

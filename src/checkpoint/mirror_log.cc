@@ -8,16 +8,19 @@
 #include <cerrno>
 #include <cstring>
 #include <memory>
+#include <optional>
 
 #include "base/guarded.h"
 #include "base/hash.h"
+#include "checkpoint/mirror_sums.h"
 #include "checkpoint/write.h"
 
 namespace liveweight {
 namespace {
 
 enum class RecordType : uint64_t {
-  kBegin = 0x4247524f5252494d,
+  kBegin = 0x3247524f5252494d,  // "MIRRORG2", the format's version
+  kEarlierBegin = 0x4247524f5252494d,
   kChange = 1,
   kSums = 2,
   kSettled = 3,
@@ -118,7 +121,7 @@ bool read_record(RecordType type, Reader& reader, MirrorLogContent& content) {
     content.version = reader.text();
     return reader.good();
   }
-  const uint64_t last = content.changes.empty() ? content.sequence : content.changes.back().sequence;
+  const uint64_t last = content.last_sequence();
   if (type == RecordType::kChange || type == RecordType::kTakeBack) {
     MirrorChange change;
     change.sequence = sequence;
@@ -146,6 +149,36 @@ bool read_record(RecordType type, Reader& reader, MirrorLogContent& content) {
   return reader.good();
 }
 
+// The payload of the record that the bytes begin with, and its type; none where that is cut off or damaged.
+struct Record {
+  RecordType type = RecordType::kBegin;
+  std::span<const std::byte> payload;
+  uint64_t bytes() const { return sizeof(RecordHead) + payload.size(); }
+};
+
+std::optional<Record> first_record(std::span<const std::byte> bytes) {
+  if (bytes.size() < sizeof(RecordHead)) return std::nullopt;
+  RecordHead head;
+  std::memcpy(&head, bytes.data(), sizeof head);
+  const auto type = static_cast<RecordType>(head.type);
+  const bool known = head.type - 1 < static_cast<uint64_t>(RecordType::kTakeBack);
+  if (!known && type != RecordType::kBegin && type != RecordType::kEarlierBegin) return std::nullopt;
+  if (head.bytes > bytes.size() - sizeof head) return std::nullopt;
+  const auto payload = bytes.subspan(sizeof head, head.bytes);
+  if (checksum_of(type, payload) != head.checksum) return std::nullopt;
+  return Record{type, payload};
+}
+
+// One record at a time is on its way to the disk: where a later one than it is there, it was there, too. What
+// it takes the place of is of an earlier state.
+bool is_damage(std::span<const std::byte> rest, uint64_t last_sequence) {
+  for (; rest.size() > sizeof(RecordHead); rest = rest.subspan(1)) {
+    const std::optional<Record> record = first_record(rest);
+    if (record && Reader(record->payload).number() > last_sequence) return true;
+  }
+  return false;
+}
+
 Result<uint64_t> append(const std::filesystem::path& path, uint64_t at, const Bytes& record) {
   LW_ASSIGN(const FileDescriptor file, open_regular_file(path, O_WRONLY));
   if (ftruncate(file.get(), static_cast<off_t>(at)) != 0) return io_error(path, "cut");
@@ -157,6 +190,23 @@ Result<uint64_t> append(const std::filesystem::path& path, uint64_t at, const By
   // What was not promised must not be found there later.
   if (ftruncate(file.get(), static_cast<off_t>(at)) != 0) return io_error(path, "cut");
   return tl::unexpected(written.error());
+}
+
+Result<std::vector<std::byte>> read_whole(const std::filesystem::path& path) {
+  LW_ASSIGN(const FileDescriptor file, open_regular_file(path));
+  struct stat facts {};
+  if (fstat(file.get(), &facts) != 0) return io_error(path, "stat");
+  std::vector<std::byte> bytes(static_cast<size_t>(facts.st_size));
+  LW_ASSIGN(const size_t got, read_file(file, path, bytes));
+  bytes.resize(got);
+  return bytes;
+}
+
+tl::unexpected<Error> made_earlier(const std::filesystem::path& path) {
+  return fail(ErrorCode::kUnsupported,
+              fmt::format("{}: an earlier Liveweight made this mirror; remove {}, and it is made anew",
+                          path.string(), path.parent_path().parent_path().string()),
+              {path.string()});
 }
 
 }  // namespace
@@ -183,31 +233,22 @@ Result<uint64_t> begin_mirror_log(const std::filesystem::path& path, uint64_t se
 }
 
 Result<MirrorLogContent> read_mirror_log(const std::filesystem::path& path) {
-  LW_ASSIGN(const FileDescriptor file, open_regular_file(path));
-  struct stat facts {};
-  if (fstat(file.get(), &facts) != 0) return io_error(path, "stat");
-  std::vector<std::byte> bytes(static_cast<size_t>(facts.st_size));
-  LW_ASSIGN(const size_t got, read_file(file, path, bytes));
-  bytes.resize(got);
+  LW_ASSIGN(const std::vector<std::byte> bytes, read_whole(path));
   MirrorLogContent content;
   std::span<const std::byte> rest(bytes);
-  while (rest.size() >= sizeof(RecordHead)) {
-    RecordHead head;
-    std::memcpy(&head, rest.data(), sizeof head);
-    const auto type = static_cast<RecordType>(head.type);
-    if (head.bytes > rest.size() - sizeof head) break;
-    const auto payload = rest.subspan(sizeof head, head.bytes);
-    if (checksum_of(type, payload) != head.checksum) break;
-    if ((content.bytes == 0) != (type == RecordType::kBegin)) break;
-    Reader reader(payload);
-    if (!read_record(type, reader, content)) break;
-    content.bytes += sizeof head + head.bytes;
-    rest = rest.subspan(sizeof head + head.bytes);
+  while (const std::optional<Record> record = first_record(rest)) {
+    if (record->type == RecordType::kEarlierBegin) return made_earlier(path);
+    if ((content.bytes == 0) != (record->type == RecordType::kBegin)) break;
+    Reader reader(record->payload);
+    if (!read_record(record->type, reader, content)) break;
+    content.bytes += record->bytes();
+    rest = rest.subspan(record->bytes());
   }
-  if (content.bytes > 0) return content;
-  return fail(ErrorCode::kBadCheckpoint,
-              fmt::format("{}: expected the log of a mirror, its first record is damaged", path.string()),
-              {path.string()});
+  if (content.bytes == 0)
+    return damaged_mirror(ErrorCode::kBadCheckpoint, path, "the first record of its log");
+  if (!is_damage(rest, content.last_sequence())) return content;
+  return damaged_mirror(ErrorCode::kBadCheckpoint, path,
+                        fmt::format("the record at byte {} of its log, which others follow", content.bytes));
 }
 
 Result<uint64_t> append_change(const std::filesystem::path& path, uint64_t at, const MirrorChange& change) {
@@ -237,6 +278,11 @@ Result<uint64_t> append_sums(const std::filesystem::path& path, uint64_t at, con
 
 Result<uint64_t> append_settled(const std::filesystem::path& path, uint64_t at, const MirrorChange& change) {
   return append(path, at, record_of(RecordType::kSettled, begin_payload(change.sequence, change.settled_in)));
+}
+
+Status sync_log(const std::filesystem::path& path) {
+  LW_ASSIGN(const FileDescriptor file, open_regular_file(path, O_RDWR));
+  return sync_file(file, path);
 }
 
 }  // namespace liveweight

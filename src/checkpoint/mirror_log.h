@@ -1,5 +1,5 @@
 // The log of a mirror on disk (docs/formats-mirror.md): what each version changes, then the sums of the parts
-// that it touches. A record that was cut off or damaged, and all after it, was never there.
+// that it touches. A last record that is not whole was never there, as a crash may leave it so.
 #pragma once
 
 #include <cstdint>
@@ -30,6 +30,8 @@ struct MirrorLogContent {
   std::string version;
   std::vector<MirrorChange> changes;
   uint64_t bytes = 0;  // of the records that count
+
+  uint64_t last_sequence() const { return changes.empty() ? sequence : changes.back().sequence; }
 };
 
 // Writes an empty log that replaces the one at `path`, on disk; gives its length.
@@ -40,11 +42,16 @@ Result<uint64_t> begin_mirror_log(const std::filesystem::path& path, uint64_t se
 // 0 where it is of another.
 uint64_t identity_of_log(const std::filesystem::path& path, uint64_t bytes);
 
+// kBadCheckpoint where it is damaged: its first record is, or one that others follow. kUnsupported where an
+// earlier Liveweight made the mirror.
 Result<MirrorLogContent> read_mirror_log(const std::filesystem::path& path);
 
 // Appends at byte `at`, on disk when it returns; gives the log's new length. What was after `at` goes away.
 Result<uint64_t> append_change(const std::filesystem::path& path, uint64_t at, const MirrorChange& change);
 Result<uint64_t> append_sums(const std::filesystem::path& path, uint64_t at, const MirrorChange& change);
 Result<uint64_t> append_settled(const std::filesystem::path& path, uint64_t at, const MirrorChange& change);
+
+// All that is in it is on disk when this returns.
+Status sync_log(const std::filesystem::path& path);
 
 }  // namespace liveweight

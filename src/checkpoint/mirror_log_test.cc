@@ -1,10 +1,11 @@
-// A record that does not fit what came before it, and all after it, was never there.
+// A last record that does not fit what came before it was never there; one that others follow is damage.
 #include "checkpoint/mirror_log.h"
 
 #include <gtest/gtest.h>
 
 #include <fstream>
 
+#include "base/hash.h"
 #include "base/temporary_folder.h"
 
 namespace liveweight {
@@ -24,6 +25,14 @@ class MirrorLogTest : public ::testing::Test {
   using Append = decltype(append_change);
   void add(Append* append, uint64_t sequence) { bytes_ = append(path_, bytes_, change(sequence)).value(); }
   MirrorLogContent read() const { return read_mirror_log(path_).value(); }
+  ErrorCode refusal() const { return read_mirror_log(path_).error().code; }
+  void flip(uint64_t at) const {
+    std::fstream file(path_, std::ios::in | std::ios::out | std::ios::binary);
+    file.seekg(static_cast<std::streamoff>(at));
+    const auto byte = static_cast<char>(file.get() ^ 0x10);
+    file.seekp(static_cast<std::streamoff>(at));
+    file.put(byte);
+  }
 
   const TemporaryFolder folder_ = TemporaryFolder::make("liveweight-test").value();
   const std::filesystem::path path_ = folder_.path() / "log";
@@ -47,23 +56,26 @@ TEST_F(MirrorLogTest, ComesBackAsItWasWritten) {
   EXPECT_EQ(log.changes[0].settled_in, "boot");
 }
 
-TEST_F(MirrorLogTest, EndsBeforeAChangeOutOfItsTurn) {
-  for (const uint64_t sequence : {5u, 7u}) {
-    SetUp();
-    add(append_change, sequence);
-    EXPECT_TRUE(read().changes.empty()) << sequence;
-  }
+TEST_F(MirrorLogTest, EndsBeforeAChangeThatItTookThePlaceOf) {
+  add(append_change, 5);
+  EXPECT_TRUE(read().changes.empty());
+}
+
+TEST_F(MirrorLogTest, IsDamagedWhereAChangeIsMissing) {
+  add(append_change, 7);
+  EXPECT_EQ(refusal(), ErrorCode::kBadCheckpoint);
 }
 
 TEST_F(MirrorLogTest, EndsBeforeSumsThatAreNotOfTheLastChange) {
   add(append_change, 6);
   const uint64_t whole = bytes_;
-  for (const uint64_t sequence : {5u, 7u}) {
-    for (Append* append : {append_sums, append_settled}) {
-      bytes_ = whole;
-      add(append, sequence);
-      EXPECT_EQ(read().bytes, whole);
-    }
+  for (Append* append : {append_sums, append_settled}) {
+    bytes_ = whole;
+    add(append, 5);
+    EXPECT_EQ(read().bytes, whole);
+    bytes_ = whole;
+    add(append, 7);
+    EXPECT_EQ(refusal(), ErrorCode::kBadCheckpoint);
   }
 }
 
@@ -77,23 +89,42 @@ TEST_F(MirrorLogTest, EndsBeforeARecordWithAnyByteChanged) {
   const uint64_t whole = bytes_;
   add(append_change, 6);
   for (uint64_t at = whole; at < bytes_; ++at) {
-    std::fstream file(path_, std::ios::in | std::ios::out | std::ios::binary);
-    file.seekg(static_cast<std::streamoff>(at));
-    const auto byte = static_cast<char>(file.get());
-    const auto put = [&](char value) {
-      file.seekp(static_cast<std::streamoff>(at));
-      file.put(value).flush();
-    };
-    put(static_cast<char>(byte ^ 0x10));
+    flip(at);
     EXPECT_EQ(read().bytes, whole) << at;
-    put(byte);
+    flip(at);
   }
   EXPECT_EQ(read().bytes, bytes_);
 }
 
+TEST_F(MirrorLogTest, IsDamagedWhereALaterRecordFollowsOneWithAnyByteChanged) {
+  const uint64_t first = bytes_;
+  for (Append* append : {append_change, append_sums, append_settled}) add(append, 6);
+  const uint64_t last = bytes_;
+  add(append_change, 7);
+  for (uint64_t at = 0; at < last; ++at) {
+    flip(at);
+    EXPECT_EQ(refusal(), ErrorCode::kBadCheckpoint) << at << " of " << first << " and " << last;
+    flip(at);
+  }
+  EXPECT_EQ(read().bytes, bytes_);
+}
+
+TEST_F(MirrorLogTest, OfAnEarlierLiveweightIsRefusedAsThat) {
+  const std::string type = "MIRRORGB", payload(16, '\0');  // the state 0 of no version
+  Hasher hasher;
+  hasher.add_numbers({0x4247524f5252494d, 16});
+  hasher.add(std::as_bytes(std::span(payload)));
+  const auto checksum = hasher.finish();
+  std::ofstream log(path_, std::ios::binary);
+  log << type << '\x10' << std::string(7, '\0');
+  log.write(reinterpret_cast<const char*>(checksum.data()), checksum.size());
+  log << payload << std::flush;
+  EXPECT_EQ(refusal(), ErrorCode::kUnsupported);
+}
+
 TEST_F(MirrorLogTest, BeginsWithItsBeginAndHasNoOther) {
   const std::filesystem::path other = folder_.path() / "other";
-  const uint64_t begin = begin_mirror_log(other, 6, "again").value();
+  const uint64_t begin = begin_mirror_log(other, 5, "again").value();
   std::string record(begin, '\0');
   std::ifstream(other, std::ios::binary).read(record.data(), static_cast<std::streamsize>(begin));
   std::ofstream(path_, std::ios::binary | std::ios::app) << record;
