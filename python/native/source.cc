@@ -107,10 +107,11 @@ Strides row_major(const Shape& shape, DType dtype) {
 
 Source read_torch(const std::string& name, nb::handle tensor) {
   nb::object keep = nb::borrow(tensor);
+  if (nb::cast<bool>(tensor.attr("is_neg")())) keep = tensor.attr("detach")().attr("resolve_neg")();
   if (!nb::cast<bool>(tensor.attr("is_cpu"))) {
     if (nb::cast<bool>(tensor.attr("is_meta")))
       refuse(ErrorCode::kInvalidArgument, name, "expected a tensor with data, got one on the meta device");
-    keep = tensor.attr("detach")().attr("cpu")();
+    keep = keep.attr("detach")().attr("cpu")();
   }
   const DType dtype = dtype_of(name, keep.attr("dtype"));
   auto shape = list_from<Shape>(keep.attr("shape"));
@@ -176,6 +177,12 @@ Source read_dlpack(const std::string& name, nb::handle tensor) {
     strides.push_back(array.stride(i) * (bits_of(*dtype) / 8));
   }
   const void* data = array.data();
+  if (!data && element_count(shape) > 0) {
+    refuse(ErrorCode::kInvalidArgument, name,
+           fmt::format("expected a tensor with memory of its own, got {} (of a DTensor, give full_tensor() or "
+                       "to_local())",
+                       nb::cast<std::string>(nb::str(nb::handle(tensor.type())))));
+  }
   return make_source(*dtype, std::move(shape), strides, data, nb::cast(std::move(array)));
 }
 

@@ -51,6 +51,29 @@ class Loaders(OnlineModelTest):
             self.check_reload(1, self.generator(1))
             self.check_reload(2, checkpoint(2, self.dtype).items())
 
+    def test_a_wrapper_of_a_tensor_is_copied_by_its_own_operation(self):
+        class Wrapper(torch.Tensor):
+            @staticmethod
+            def __new__(cls, inner):
+                made = torch.Tensor._make_wrapper_subclass(cls, inner.shape, dtype=inner.dtype)
+                made.inner = inner
+                return made
+
+            @classmethod
+            def __torch_dispatch__(cls, func, types, args=(), kwargs=None):
+                return func(*(arg.inner if isinstance(arg, cls) else arg for arg in args), **(kwargs or {}))
+
+        self.load_down_weights_by(lambda param, loaded: param.data.copy_(Wrapper(loaded.clone())))
+        self.check_reload(1, self.generator(1))
+        self.check_reload(2, checkpoint(2, self.dtype).items())
+
+    def test_data_of_another_dtype_are_refused_where_they_would_be_quantized(self):
+        self.load_down_weights_by(lambda param, loaded: setattr(param, "data", loaded.float()))
+        before = bits(self.model)
+        with self.assertRaisesRegex(liveweight.Error, "layers.0.down.weight: expected data of .*, got torch.float32"):
+            reload_weights(Loader(self.model), self.generator(1))
+        self.assertEqual(bits(self.model), before)
+
     def test_half_of_an_element_is_none(self):
         self.load_down_weights_by(lambda param, loaded: param.data.view(torch.uint8)[:, 1:].copy_(loaded.view(torch.uint8)[:, 1:]))
         with self.assertRaisesRegex(liveweight.Error, "layers.0.down.weight: expected 6144 elements, got some"):

@@ -142,6 +142,65 @@ class Reload(unittest.TestCase):
                 reload(self.model, stream())
             self.assertEqual(bits(self.model), self.before)
 
+    def test_tensors_of_the_modules_own_change_places_as_copies_would(self):
+        model = nn.Sequential(nn.Linear(64, 64), nn.Linear(64, 64)).requires_grad_(False)
+        own = model.state_dict()
+        first, second = ({name: value.clone() for name, value in part.state_dict().items()} for part in model)
+        swapped = {f"{1 - int(name[0])}{name[1:]}": value for name, value in own.items()}
+        for given in (dict(swapped), list(swapped.items()), iter(list(swapped.items()))):
+            first, second = second, first
+            reload(model, given)
+            for part, expected in zip(model, (first, second)):
+                for name, value in expected.items():
+                    self.assertTrue(torch.equal(part.state_dict()[name], value), name)
+
+    def test_a_tensor_with_its_negative_bit_set_is_what_it_says(self):
+        new = weights(1)
+        for convert in (dict, lambda w: iter(list(w.items()))):
+            reload(self.model, convert({name: torch._neg_view(-value) if value.is_floating_point() else value
+                                        for name, value in new.items()}))
+            self.assertEqual(bits(self.model), bits(quantized(1, self.configuration)))
+        codes, scales = liveweight.quantize(torch._neg_view(new["1.weight"]), "int8_per_channel")[:2]
+        expected = liveweight.quantize(-new["1.weight"], "int8_per_channel")
+        self.assertTrue(torch.equal(torch.from_dlpack(codes), torch.from_dlpack(expected[0])))
+
+    def test_wrappers_of_tensors_are_refused_by_name(self):
+        class Wrapper(torch.Tensor):
+            @staticmethod
+            def __new__(cls, inner):
+                return torch.Tensor._make_wrapper_subclass(cls, inner.shape, dtype=inner.dtype)
+
+            __torch_dispatch__ = classmethod(lambda cls, func, types, args=(), kwargs=None: args[0])
+
+        wrapper = Wrapper(weights(1)["1.weight"])
+        for convert in (dict, lambda w: iter(list(w.items()))):
+            with self.assertRaises(liveweight.Error) as caught:
+                reload(self.model, convert({**weights(1), "1.weight": wrapper}))
+            self.assertEqual((caught.exception.code, caught.exception.names), ("unsupported", ["1.weight"]))
+            self.assertIn("Wrapper", str(caught.exception))
+            self.assertEqual(bits(self.model), self.before)
+        with self.assertRaises(liveweight.Error):
+            liveweight.quantize(wrapper, "int8_per_channel")
+
+    def test_codes_whose_scales_nobody_knows_are_refused_and_not_cast(self):
+        def module(codes, **others):
+            made = nn.Module()
+            made.weight = nn.Parameter(codes, requires_grad=False)
+            for name, value in others.items():
+                setattr(made, name, nn.Parameter(value, requires_grad=False))
+            return made
+
+        zeros, eights = torch.zeros(64, 64, dtype=torch.int8), torch.zeros(64, 64).to(torch.float8_e4m3fn)
+        experts = torch.zeros(2, 64, 64).to(torch.float8_e4m3fn)
+        for made in (module(zeros), module(zeros, weight_scale=torch.ones(64, 2)), module(zeros, weight_scale=torch.ones(1)),
+                     module(zeros, weight_scale=torch.ones(64), weight_zero_point=torch.ones(64, dtype=torch.int8)),
+                     module(eights, weight_scale=torch.ones(64, 2)), module(eights.to(torch.float8_e5m2), weight_scale=torch.ones(64)),
+                     module(experts, weight_scale=torch.ones(2, 64, 1))):
+            with self.assertRaises(liveweight.Error) as caught:
+                reload(made, {"weight": torch.randn(made.weight.shape).bfloat16()})
+            self.assertEqual((caught.exception.code, caught.exception.names), ("unsupported", ["weight"]))
+            self.assertFalse(made.weight.view(torch.int8).any())
+
     def test_a_partial_reload_only_where_asked_for(self):
         part = {"3.weight": weights(1)["3.weight"]}
         self.assert_refused(part, "missing_tensor", "0.weight")

@@ -11,6 +11,9 @@ import torch
 from .. import _core
 
 
+HIGH_PRECISION = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
+
+
 def config_for(config, module_name: str, parameter: str):
     """The configuration of one parameter: `config`, or what a FqnToConfig says of it."""
     entries = getattr(config, "fqn_to_config", None)
@@ -34,9 +37,9 @@ def requantize(module: torch.nn.Module, module_name: str, parameter: str, live: 
     """What the configuration makes of `temporary`, checked to fit into `live`."""
     fqn = f"{module_name}.{parameter}" if module_name else parameter
     if not hasattr(live, "__tensor_flatten__"):
-        if live.shape != temporary.shape:
-            raise _error("unsupported", fqn, f"expected {tuple(live.shape)}, got {tuple(temporary.shape)}: no adapter knows how "
-                                             f"{type(module).__name__} holds it")
+        if live.shape != temporary.shape or live.dtype not in {temporary.dtype, *HIGH_PRECISION}:
+            raise _error("unsupported", fqn, f"expected {live.dtype} {tuple(live.shape)}, got {temporary.dtype} "
+                                             f"{tuple(temporary.shape)}: no adapter knows how {type(module).__name__} holds it")
         return temporary.to(live.dtype)
     chosen = config_for(config, module_name, parameter)
     if chosen is None:
@@ -69,6 +72,12 @@ def inner_tensors(tensor: torch.Tensor) -> list[torch.Tensor]:
         return [tensor.detach()]
     names, _ = tensor.__tensor_flatten__()
     return [inner for name in names for inner in inner_tensors(getattr(tensor, name))]
+
+
+def has_memory(tensor: torch.Tensor) -> bool:
+    """Whether its elements are where it says; those of wrappers (a DTensor, torchao's classes) are somewhere else."""
+    return type(tensor) in (torch.Tensor, torch.nn.Parameter) or tensor.numel() == 0 or not (
+        hasattr(tensor, "__tensor_flatten__") or tensor.is_cpu and tensor.data_ptr() == 0)
 
 
 def _error(code: str, name: str, sentence: str) -> _core.Error:

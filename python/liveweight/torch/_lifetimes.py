@@ -20,6 +20,7 @@ class Lifetimes:
     asks for the next, or to the end, if it does not write there."""
 
     def __init__(self):
+        self.own: set[int] = set()  # the module's, which the reload itself writes
         self.given: int | None = None  # what it was given last
         self.lasting: set[int] = set()  # what somebody else keeps until the end
         self.mapped: list[torch.UntypedStorage] = []  # those of `lasting` that are mapped files
@@ -27,7 +28,9 @@ class Lifetimes:
 
     def give(self, tensor: torch.Tensor, lasts: bool) -> None:
         self.given = tensor.untyped_storage()._cdata
-        if lasts:
+        if self.given in self.own:
+            self.given = None
+        elif lasts:
             self.lasting.add(self.given)
 
     def take_back(self) -> None:
@@ -41,6 +44,8 @@ class Lifetimes:
         if source.device.type != "cpu":
             return False
         storage = source.untyped_storage()
+        if storage._cdata in self.own:
+            return False
         if storage._cdata in self.lasting:
             return True
         if source.numel() * source.element_size() < _WORTH_BORROWING or not self.mappings.is_file(source.data_ptr()):

@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import (TorchDispatchMode, _get_current_dispat
                                           _push_mode)
 from torch.utils._pytree import tree_map_only
 
-from ._fallback import _error
+from ._fallback import _error, has_memory
 from ._session import Session
 from ._target import Target
 
@@ -50,8 +50,10 @@ class Recorder:
     def replace(self, value: torch.Tensor) -> None:
         """All elements come from a tensor of the loader's own."""
         name = self.targets[0].name
-        if value.is_meta:
-            raise _error("unsupported", name, "expected data with values")
+        if value.is_meta or not has_memory(value):
+            raise _error("unsupported", name, f"expected data with values, got {type(value).__name__}")
+        if value.dtype != self.facts.dtype and not all(target.is_plain() for target in self.targets):
+            raise _error("wrong_dtype", name, f"expected data of {self.facts.dtype}, got {value.dtype}: other values would be quantized")
         if value.shape != self.facts.shape:
             raise _error("wrong_shape", name, f"expected {tuple(self.facts.shape)}, got {tuple(value.shape)}")
         with self.session.lock:
@@ -171,6 +173,8 @@ class Recording(TorchDispatchMode):
     def _record_copy(self, view: torch.Tensor, source: torch.Tensor) -> bool:
         recorder = self._recorder(view)
         if recorder is None or source.is_meta or view.dtype != recorder.facts.dtype or not view.is_contiguous():
+            return False
+        if not has_memory(source):
             return False
         if source.shape != view.shape:
             source = source.expand(view.shape)

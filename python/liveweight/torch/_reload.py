@@ -8,10 +8,13 @@ from typing import Any
 import torch
 
 from ._adapters import TensorFacts
-from ._fallback import _error
+from ._fallback import _error, has_memory
 from ._session import Session
 from ._target import Target
 from ._sources import hold_container
+
+
+_CODES = (torch.int8, torch.float8_e4m3fn, torch.float8_e5m2, torch.float8_e4m3fnuz, torch.float8_e5m2fnuz)
 
 
 def reload(module: torch.nn.Module, weights: Mapping[str, torch.Tensor] | Iterable[tuple[str, torch.Tensor]], *,
@@ -42,6 +45,9 @@ def _reload(session: Session, module: torch.nn.Module, weights: Iterable[tuple[s
         target = owners[name]
         if tensor.shape != target.original.shape:
             raise _error("wrong_shape", name, f"expected {tuple(target.original.shape)}, got {tuple(tensor.shape)}")
+        if not has_memory(tensor):
+            raise _error("unsupported", name, f"expected a tensor with memory of its own, got {type(tensor).__name__} (of a DTensor, "
+                                              "give full_tensor())")
         if not tensor.is_floating_point() and target.original.dtype.is_floating_point:
             raise _error("wrong_dtype", name, f"expected {target.original.dtype}, got {tensor.dtype}")
         session.put(target, 0, tensor)
@@ -71,7 +77,7 @@ def _is_scale(module: torch.nn.Module, attribute: str) -> bool:
     """Whether the tensor follows from another: `weight_scale` from `weight`."""
     for suffix in ("_scale", "_scale_inv", "_zero_point"):
         base = getattr(module, attribute.removesuffix(suffix), None) if attribute.endswith(suffix) else None
-        if isinstance(base, torch.Tensor) and base.dtype in (torch.int8, torch.float8_e4m3fn):
+        if isinstance(base, torch.Tensor) and base.dtype in _CODES:
             return True
     return False
 
@@ -91,5 +97,4 @@ def _original_dtype(module, attribute, live) -> torch.dtype:
 
 
 def _is_bare_code(live: torch.Tensor) -> bool:
-    return not hasattr(live, "__tensor_flatten__") and live.dtype == torch.float8_e4m3fn or (
-        not hasattr(live, "__tensor_flatten__") and live.dtype == torch.int8)
+    return not hasattr(live, "__tensor_flatten__") and live.dtype in _CODES

@@ -49,6 +49,7 @@ class Session:
         found = None if target.layers else self.destination(target)
         if found is not None:
             target.destination = found
+            self.lifetimes.own.update(part.untyped_storage()._cdata for part in found.parts())
             rows = target.original.shape.numel() // target.cols
             dtype = _DTYPES.get(target.original.dtype, str(target.original.dtype))
             target.index = self.update.add_target(target.name, found.scheme, dtype, rows, target.cols, found.codes, found.scales,
@@ -69,6 +70,7 @@ class Session:
     def put(self, target: Target, start: int, source: torch.Tensor) -> None:
         """Elements [start, start + n) of the flattened parameter, as they are now."""
         self.placements.forget(target)
+        source = source.resolve_neg()
         native = target.index is not None and target.name not in self.learned.in_whole
         waits = target.temporary is None and native and self._by_rows(target, start, source)
         if not waits or not self.pending.setdefault(target, Pieces()).add(start, self._kept(target, source)):

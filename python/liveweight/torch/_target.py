@@ -121,6 +121,10 @@ class Target:
         self.lost = False  # such pieces are gone: the loader came back to write anew
         self.placed = None  # a tensor in the parameter's place, if that came last (Placements)
 
+    def is_plain(self) -> bool:
+        """Whether what comes is what will live there, not quantized."""
+        return self.destination is not None and self.destination.scheme == "none"
+
     def hold(self) -> None:
         self.temporary = Temporary(self.original.shape, self.original.dtype, inner_tensors(self.live)[0].device)
 
