@@ -2,9 +2,9 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
-#include <optional>
 #include <set>
 
+#include "checkpoint/delta_chain.h"
 #include "checkpoint/directory_lock.h"
 #include "checkpoint/kept_files.h"
 #include "checkpoint/write.h"
@@ -15,62 +15,10 @@ namespace {
 
 constexpr const char* kIndexName = "model.safetensors.index.json";
 
-// The newest full checkpoint and the deltas after it, each checked to continue the one before.
-struct Chain {
-  std::optional<Checkpoint> first;  // which the chain may have left behind
-  std::filesystem::path base;
-  std::optional<Checkpoint> checkpoint;
-  std::vector<DeltaDirectory> deltas;
-  std::string version;
-
-  Status read(const std::filesystem::path& begin, std::span<const std::filesystem::path> rest) {
-    LW_TRY(restart(begin));
-    first = checkpoint;
-    for (const auto& path : rest) {
-      LW_ASSIGN(const bool is_delta, DeltaDirectory::is_delta(path));
-      LW_TRY(is_delta ? append(path) : restart(path));
-    }
-    return check_names();
-  }
-
- private:
-  Status restart(const std::filesystem::path& path) {
-    base = path;
-    deltas.clear();
-    LW_ASSIGN(checkpoint, Checkpoint::open(path));
-    LW_ASSIGN(version, version_of(*checkpoint));
-    return {};
-  }
-
-  Status append(const std::filesystem::path& path) {
-    LW_ASSIGN(DeltaDirectory delta, DeltaDirectory::open(path));
-    if (!same_version(delta.base_version(), version)) {
-      return fail(ErrorCode::kStaleVersion,
-                  fmt::format("{}: base_version: it applies on version {}, but the checkpoint is at {}",
-                              path.string(), delta.base_version(), version),
-                  {path.string()});
-    }
-    version = delta.version();
-    deltas.push_back(std::move(delta));
-    return {};
-  }
-
-  Status check_names() const {
-    for (const DeltaDirectory& delta : deltas) {
-      for (const std::string& name : delta.names()) {
-        if (checkpoint->find(name)) continue;
-        return fail(ErrorCode::kUnknownTensor,
-                    fmt::format("{}: tensor {} is not in {}", delta.path().string(), name, base.string()),
-                    {name});
-      }
-    }
-    return {};
-  }
-};
-
 class Applier {
  public:
-  Applier(const Chain& chain, const std::filesystem::path& out) : chain_(chain), place_(out), out_(out) {}
+  Applier(const DeltaChain& chain, const std::filesystem::path& out)
+      : chain_(chain), place_(out), out_(out) {}
 
   // Into a directory that is not there yet or is empty.
   Result<DeltaApplyReport> write() {
@@ -221,7 +169,7 @@ class Applier {
     return write_text_file(out_.path() / kIndexName, json.dump(2) + "\n");
   }
 
-  const Chain& chain_;
+  const DeltaChain& chain_;
   const std::filesystem::path place_;
   ReplacementDirectory out_;
   DeltaApplyReport report_;
@@ -232,7 +180,7 @@ class Applier {
 Result<DeltaApplyReport> apply_in_place(const std::filesystem::path& directory,
                                         std::span<const std::filesystem::path> deltas) {
   LW_ASSIGN(const DirectoryLock lock, DirectoryLock::take(directory));
-  Chain chain;
+  DeltaChain chain;
   LW_TRY(chain.read(lock.path(), deltas));
   return Applier(chain, lock.path()).replace();
 }
@@ -244,7 +192,7 @@ Result<DeltaApplyReport> apply_deltas(const std::filesystem::path& base,
                                       const std::filesystem::path& out) {
   std::error_code error;
   if (std::filesystem::equivalent(base, out, error)) return apply_in_place(base, deltas);
-  Chain chain;
+  DeltaChain chain;
   LW_TRY(chain.read(base, deltas));
   if (std::filesystem::exists(out, error) && !std::filesystem::is_empty(out, error)) {
     return fail(ErrorCode::kIo,

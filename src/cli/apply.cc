@@ -36,7 +36,8 @@ Result<Outcome> apply(const ApplyCommand& command) {
 Run add_apply(CLI::App& app) {
   auto command = std::make_shared<ApplyCommand>();
   app.add_option("DIR", command->directory, "a plain checkpoint")->required();
-  app.add_option("DELTA", command->deltas, "deltas in order; a full checkpoint restarts the chain")
+  app.add_option("DELTA", command->deltas,
+                 "deltas in order; a full checkpoint of the same tensors restarts the chain")
       ->required();
   app.add_option("--out", command->out,
                  "a new or empty directory (default: DIR itself, of which all else stays)");
