@@ -123,18 +123,11 @@ class Applier {
 
   Status append_tensor(ReplacementFile& file, const std::string& name, const TensorView& view) {
     report_.bytes += view.bytes;
-    std::vector<std::byte> patched;
-    for (const DeltaDirectory& delta : chain_.deltas) {
-      if (!std::binary_search(delta.names().begin(), delta.names().end(), name)) continue;
-      if (changed_.insert(name).second) patched.assign(view.data, view.data + view.bytes);
-      LW_ASSIGN(const TensorDelta changes,
-                delta.decode(name, {view.dtype, view.shape, patched.data(), patched.size()}));
-      patch(changes, patched);
-      LW_TRY(delta.verify(name, patched));
-      report_.changed_elements += changes.positions.size();
-    }
-    return changed_.contains(name) ? file.append(patched.data(), patched.size())
-                                   : file.append(view.data, view.bytes);
+    LW_ASSIGN(const PatchedTensor patched, chain_.patched(name, view));
+    if (!patched.changed) return file.append(view.data, view.bytes);
+    changed_.insert(name);
+    report_.changed_elements += patched.elements;
+    return file.append(patched.bytes.data(), patched.bytes.size());
   }
 
   // Configurations and tokenizers; what is there already stays.
@@ -178,9 +171,11 @@ class Applier {
 
 // What is read under the lock stays what is there.
 Result<DeltaApplyReport> apply_in_place(const std::filesystem::path& directory,
-                                        std::span<const std::filesystem::path> deltas) {
+                                        std::span<const std::filesystem::path> deltas,
+                                        const TiedTensors& tied) {
   LW_ASSIGN(const DirectoryLock lock, DirectoryLock::take(directory));
   DeltaChain chain;
+  chain.tied = tied;
   LW_TRY(chain.read(lock.path(), deltas));
   return Applier(chain, lock.path()).replace();
 }
@@ -189,10 +184,11 @@ Result<DeltaApplyReport> apply_in_place(const std::filesystem::path& directory,
 
 Result<DeltaApplyReport> apply_deltas(const std::filesystem::path& base,
                                       std::span<const std::filesystem::path> deltas,
-                                      const std::filesystem::path& out) {
+                                      const std::filesystem::path& out, const TiedTensors& tied) {
   std::error_code error;
-  if (std::filesystem::equivalent(base, out, error)) return apply_in_place(base, deltas);
+  if (std::filesystem::equivalent(base, out, error)) return apply_in_place(base, deltas, tied);
   DeltaChain chain;
+  chain.tied = tied;
   LW_TRY(chain.read(base, deltas));
   if (std::filesystem::exists(out, error) && !std::filesystem::is_empty(out, error)) {
     return fail(ErrorCode::kIo,
