@@ -10,6 +10,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "liveweight/checkpoint.h"
@@ -134,14 +135,18 @@ struct DeltaApplyReport {
   uint64_t bytes = 0;             // of the tensors written
 };
 
+// Pairs of names whose tensors are one, as of ModelDescription::aliases.
+using TiedTensors = std::vector<std::pair<std::string, std::string>>;
+
 // Writes to `out` the checkpoint `base` with `deltas` put into it in their order, each on the version that it
-// names as its base; a full checkpoint among them restarts the chain. `out` appears whole or not at all: a
-// new or empty directory, or `base` itself, which is then exchanged for the new one. Of `base` only the
-// weights and their index change, and where the chain is restarted what has the names of the newer
-// checkpoint's other files; all else in it stays, with modes and owners, or kIo says what cannot. kBusy while
-// another process patches `base`, kUnsupported where that is a mount point.
+// names as its base; a full checkpoint among them, of the same tensors, restarts the chain. `out` appears
+// whole or not at all: a new or empty directory, or `base` itself, which is then exchanged for the new one.
+// Of it only the weights and their index change, and where the chain is restarted what has the names of the
+// newer checkpoint's other files; all else in it stays, with modes and owners, or kIo says what cannot. kBusy
+// while another process patches `base`, kUnsupported where that is a mount point.
+// What changes one of two tensors that are `tied` changes the other; kBadCheckpoint where they would differ.
 Result<DeltaApplyReport> apply_deltas(const std::filesystem::path& base,
                                       std::span<const std::filesystem::path> deltas,
-                                      const std::filesystem::path& out);
+                                      const std::filesystem::path& out, const TiedTensors& tied = {});
 
 }  // namespace liveweight

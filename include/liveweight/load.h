@@ -32,6 +32,10 @@ Result<ModelDirectory> open_model_directory(const std::filesystem::path& directo
 // The configuration's description only, for callers that need no weights.
 Result<ModelConfig> read_model_config(const std::filesystem::path& directory);
 
+// What the configuration ties, for `apply_deltas`; nothing where it is missing or not of a model that is
+// known.
+TiedTensors tied_tensors(const std::filesystem::path& directory);
+
 // dtypes and shapes by canonical name.
 Result<TensorCatalog> catalog_of(const Checkpoint& checkpoint, const NameMap& names);
 

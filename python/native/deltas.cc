@@ -99,7 +99,7 @@ nb::dict apply(const fs::path& directory, const std::vector<fs::path>& deltas,
   DeltaApplyReport report;
   {
     nb::gil_scoped_release released;
-    report = value_of(apply_deltas(directory, deltas, out.value_or(directory)));
+    report = value_of(apply_deltas(directory, deltas, out.value_or(directory), tied_tensors(directory)));
   }
   nb::dict result;
   result["version"] = report.version;

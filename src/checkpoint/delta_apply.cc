@@ -2,9 +2,9 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
-#include <optional>
 #include <set>
 
+#include "checkpoint/delta_chain.h"
 #include "checkpoint/directory_lock.h"
 #include "checkpoint/kept_files.h"
 #include "checkpoint/write.h"
@@ -15,62 +15,10 @@ namespace {
 
 constexpr const char* kIndexName = "model.safetensors.index.json";
 
-// The newest full checkpoint and the deltas after it, each checked to continue the one before.
-struct Chain {
-  std::optional<Checkpoint> first;  // which the chain may have left behind
-  std::filesystem::path base;
-  std::optional<Checkpoint> checkpoint;
-  std::vector<DeltaDirectory> deltas;
-  std::string version;
-
-  Status read(const std::filesystem::path& begin, std::span<const std::filesystem::path> rest) {
-    LW_TRY(restart(begin));
-    first = checkpoint;
-    for (const auto& path : rest) {
-      LW_ASSIGN(const bool is_delta, DeltaDirectory::is_delta(path));
-      LW_TRY(is_delta ? append(path) : restart(path));
-    }
-    return check_names();
-  }
-
- private:
-  Status restart(const std::filesystem::path& path) {
-    base = path;
-    deltas.clear();
-    LW_ASSIGN(checkpoint, Checkpoint::open(path));
-    LW_ASSIGN(version, version_of(*checkpoint));
-    return {};
-  }
-
-  Status append(const std::filesystem::path& path) {
-    LW_ASSIGN(DeltaDirectory delta, DeltaDirectory::open(path));
-    if (!same_version(delta.base_version(), version)) {
-      return fail(ErrorCode::kStaleVersion,
-                  fmt::format("{}: base_version: it applies on version {}, but the checkpoint is at {}",
-                              path.string(), delta.base_version(), version),
-                  {path.string()});
-    }
-    version = delta.version();
-    deltas.push_back(std::move(delta));
-    return {};
-  }
-
-  Status check_names() const {
-    for (const DeltaDirectory& delta : deltas) {
-      for (const std::string& name : delta.names()) {
-        if (checkpoint->find(name)) continue;
-        return fail(ErrorCode::kUnknownTensor,
-                    fmt::format("{}: tensor {} is not in {}", delta.path().string(), name, base.string()),
-                    {name});
-      }
-    }
-    return {};
-  }
-};
-
 class Applier {
  public:
-  Applier(const Chain& chain, const std::filesystem::path& out) : chain_(chain), place_(out), out_(out) {}
+  Applier(const DeltaChain& chain, const std::filesystem::path& out)
+      : chain_(chain), place_(out), out_(out) {}
 
   // Into a directory that is not there yet or is empty.
   Result<DeltaApplyReport> write() {
@@ -175,18 +123,11 @@ class Applier {
 
   Status append_tensor(ReplacementFile& file, const std::string& name, const TensorView& view) {
     report_.bytes += view.bytes;
-    std::vector<std::byte> patched;
-    for (const DeltaDirectory& delta : chain_.deltas) {
-      if (!std::binary_search(delta.names().begin(), delta.names().end(), name)) continue;
-      if (changed_.insert(name).second) patched.assign(view.data, view.data + view.bytes);
-      LW_ASSIGN(const TensorDelta changes,
-                delta.decode(name, {view.dtype, view.shape, patched.data(), patched.size()}));
-      patch(changes, patched);
-      LW_TRY(delta.verify(name, patched));
-      report_.changed_elements += changes.positions.size();
-    }
-    return changed_.contains(name) ? file.append(patched.data(), patched.size())
-                                   : file.append(view.data, view.bytes);
+    LW_ASSIGN(const PatchedTensor patched, chain_.patched(name, view));
+    if (!patched.changed) return file.append(view.data, view.bytes);
+    changed_.insert(name);
+    report_.changed_elements += patched.elements;
+    return file.append(patched.bytes.data(), patched.bytes.size());
   }
 
   // Configurations and tokenizers; what is there already stays.
@@ -221,7 +162,7 @@ class Applier {
     return write_text_file(out_.path() / kIndexName, json.dump(2) + "\n");
   }
 
-  const Chain& chain_;
+  const DeltaChain& chain_;
   const std::filesystem::path place_;
   ReplacementDirectory out_;
   DeltaApplyReport report_;
@@ -230,9 +171,11 @@ class Applier {
 
 // What is read under the lock stays what is there.
 Result<DeltaApplyReport> apply_in_place(const std::filesystem::path& directory,
-                                        std::span<const std::filesystem::path> deltas) {
+                                        std::span<const std::filesystem::path> deltas,
+                                        const TiedTensors& tied) {
   LW_ASSIGN(const DirectoryLock lock, DirectoryLock::take(directory));
-  Chain chain;
+  DeltaChain chain;
+  chain.tied = tied;
   LW_TRY(chain.read(lock.path(), deltas));
   return Applier(chain, lock.path()).replace();
 }
@@ -241,10 +184,11 @@ Result<DeltaApplyReport> apply_in_place(const std::filesystem::path& directory,
 
 Result<DeltaApplyReport> apply_deltas(const std::filesystem::path& base,
                                       std::span<const std::filesystem::path> deltas,
-                                      const std::filesystem::path& out) {
+                                      const std::filesystem::path& out, const TiedTensors& tied) {
   std::error_code error;
-  if (std::filesystem::equivalent(base, out, error)) return apply_in_place(base, deltas);
-  Chain chain;
+  if (std::filesystem::equivalent(base, out, error)) return apply_in_place(base, deltas, tied);
+  DeltaChain chain;
+  chain.tied = tied;
   LW_TRY(chain.read(base, deltas));
   if (std::filesystem::exists(out, error) && !std::filesystem::is_empty(out, error)) {
     return fail(ErrorCode::kIo,

@@ -18,7 +18,8 @@ Result<Outcome> apply(const ApplyCommand& command) {
   const auto begin = Clock::now();
   const std::string& target = command.out.empty() ? command.directory : command.out;
   const std::vector<std::filesystem::path> deltas(command.deltas.begin(), command.deltas.end());
-  LW_ASSIGN(const DeltaApplyReport report, apply_deltas(command.directory, deltas, target));
+  LW_ASSIGN(const DeltaApplyReport report,
+            apply_deltas(command.directory, deltas, target, tied_tensors(command.directory)));
   const double seconds = seconds_since(begin);
   Outcome out;
   out.json = {{"directory", target},       {"version", report.version},          {"deltas", report.deltas},
@@ -36,7 +37,8 @@ Result<Outcome> apply(const ApplyCommand& command) {
 Run add_apply(CLI::App& app) {
   auto command = std::make_shared<ApplyCommand>();
   add_path(app, "DIR", command->directory, "a plain checkpoint")->required();
-  add_path(app, "DELTA", command->deltas, "deltas in order; a full checkpoint restarts the chain")
+  add_path(app, "DELTA", command->deltas,
+           "deltas in order; a full checkpoint of the same tensors restarts the chain")
       ->required();
   add_path(app, "--out", command->out,
            "a new or empty directory (default: DIR itself, of which all else stays)");

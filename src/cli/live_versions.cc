@@ -241,7 +241,7 @@ Result<Digest> LiveVersions::digest() const {
 Result<Digest> LiveVersions::cold_digest() const {
   if (deltas_.empty()) return cold_digest_of(base_);
   LW_ASSIGN(const TemporaryFolder folder, TemporaryFolder::make("liveweight"));
-  LW_TRY(apply_deltas(base_, deltas_, folder.path() / "patched"));
+  LW_TRY(apply_deltas(base_, deltas_, folder.path() / "patched", directory_.description.aliases));
   return cold_digest_of(folder.path() / "patched");
 }
 

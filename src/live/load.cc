@@ -24,6 +24,13 @@ Result<ModelConfig> read_model_config(const std::filesystem::path& directory) {
   return config;
 }
 
+TiedTensors tied_tensors(const std::filesystem::path& directory) {
+  const auto config = read_model_config(directory);
+  if (!config) return {};
+  auto description = describe_model(*config);
+  return description ? std::move(description->aliases) : TiedTensors();
+}
+
 Result<TensorCatalog> catalog_of(const Checkpoint& checkpoint, const NameMap& names) {
   TensorCatalog catalog;
   catalog.reserve(checkpoint.tensors().size());

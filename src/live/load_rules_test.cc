@@ -79,6 +79,28 @@ TEST_F(LoadRules, GenerationConfigSaysWhichTokensEnd) {
   EXPECT_EQ(read_model_config(directory_)->eos_token_ids, (std::vector<int32_t>{3, 5}));
 }
 
+TEST_F(LoadRules, WhatIsTiedIsLoadableAfterADeltaOfOneNameWasPutIntoTheDirectory) {
+  weights_.tensors["lm_head.weight"] = weights_.tensors.at(kEmbedding);
+  write(weights_);
+  Weights next = weights_;
+  next.set(kEmbedding, 17, 0.5f);
+  auto writer = DeltaWriter::create(directory_ / "delta", {});
+  ASSERT_TRUE(writer && writer->add(kEmbedding, weights_.view(kEmbedding), next.view(kEmbedding)) &&
+              writer->finish());
+  ASSERT_TRUE(
+      apply_deltas(directory_, std::vector{directory_ / "delta"}, directory_, tied_tensors(directory_)));
+  const auto model = load_model(open(), {});
+  EXPECT_TRUE(model) << model.error().message;
+}
+
+TEST_F(LoadRules, NothingIsTiedWhereNoConfigurationSaysSo) {
+  EXPECT_THAT(tied_tensors(directory_),
+              ::testing::ElementsAre(::testing::Pair("lm_head.weight", kEmbedding)));
+  ASSERT_TRUE(write_text_file(directory_ / "config.json", R"({"architectures": ["Other"]})"));
+  EXPECT_TRUE(tied_tensors(directory_).empty());
+  EXPECT_TRUE(tied_tensors(directory_ / "missing").empty());
+}
+
 TEST_F(LoadRules, AnOfflineCheckpointIsTakenAsItIsUnderSchemeNone) {
   write_config(R"("quantization_config": {"quant_method": "fp8", "activation_scheme": "dynamic",
                                           "weight_block_size": [128, 128]}, )");
