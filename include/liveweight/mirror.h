@@ -66,9 +66,9 @@ class Mirror {
   Status record(std::vector<TensorDelta> deltas, std::string version, uint64_t base);
   // Puts all that was noted into the bytes: for the time behind a commit.
   Status settle();
-  // Notes the values before the last change of this process as a change of its own, of the label before it.
-  // `sequence`: the state that goes, kStaleVersion where it is not the last; once it has gone that way,
-  // nothing is done again. kFailedState after `replace`, and for a change that took another back.
+  // Notes the values before the last change of this process as a change of its own, of the label before it;
+  // that one can be taken back, too. `sequence`: the state that goes, kStaleVersion where it is not the last;
+  // once it has gone that way, nothing is done again. kFailedState after `replace`.
   Status revert(uint64_t sequence);
   // Whether the change after the state `sequence` took it back, so that it gave what was before that state.
   bool has_reverted(uint64_t sequence) const;

@@ -107,6 +107,9 @@ class Update {
   // Publishes the new version between two steps; prepares first where that was not done.
   Result<UpdateReport> commit();
 
+  // kFailedState where the model has no mirror, or none that holds the version that this starts from.
+  Status check_mirror() const;
+
   void abort();
 
   struct Implementation;

@@ -368,7 +368,7 @@ Status Mirror::revert(uint64_t sequence) {
   }
   LW_TRY(state_->record(*state_->previous, state_->previous_version, sequence, true));
   // It is noted, and that is enough: where its bytes cannot be put in now, they will be later.
-  if (settle()) state_->previous.reset();  // a change that takes back is not taken back
+  static_cast<void>(settle());
   return {};
 }
 

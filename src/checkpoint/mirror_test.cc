@@ -79,7 +79,7 @@ TEST_F(MirrorTest, IsSharedByProcessesThatNoteTheSameVersion) {
   EXPECT_EQ(other.error().code, ErrorCode::kStaleVersion);
 }
 
-TEST_F(MirrorTest, TakesItsOwnLastChangeBackOnce) {
+TEST_F(MirrorTest, TakesItsOwnLastChangeBackAndThatBackAgain) {
   const auto mirror = filled();
   const auto [next, deltas] = changed(values_);
   ASSERT_TRUE(mirror->record(deltas, "1", 1));
@@ -92,9 +92,17 @@ TEST_F(MirrorTest, TakesItsOwnLastChangeBackOnce) {
   EXPECT_EQ(mirror->sequence(), sequence + 1);
   EXPECT_TRUE(holds(*mirror, values_));
   EXPECT_EQ(mirror->version(), "0");
-  EXPECT_FALSE(mirror->revert(mirror->sequence()));
   EXPECT_TRUE(holds(*open(), values_));
   EXPECT_TRUE(open()->verify());
+  for (const bool forward : {true, false, true}) {
+    ASSERT_TRUE(mirror->revert(mirror->sequence()));
+    for (const auto& there : {mirror, open()}) {
+      EXPECT_EQ(there->version(), forward ? "1" : "0");
+      EXPECT_TRUE(holds(*there, forward ? next : values_));
+      EXPECT_TRUE(there->verify());
+    }
+  }
+  EXPECT_EQ(mirror->sequence(), sequence + 4);
 }
 
 TEST_F(MirrorTest, TakesBackOnlyItsLastChange) {
@@ -182,6 +190,9 @@ TEST_F(MirrorTest, HoldsOneWholeVersionAfterItsWriterIsKilled) {
         if (back) continue;
         if (!(*mirror)->record(deltas[next - 1], std::to_string(next), (*mirror)->sequence())) _exit(3);
         if (!(*mirror)->settle()) _exit(4);
+        for (int i = next % 3 == 0 ? 2 : 0; i > 0; --i) {
+          if (!(*mirror)->revert((*mirror)->sequence())) _exit(5);
+        }
       }
     }
     usleep(static_cast<useconds_t>(random_() % 60'000));

@@ -120,6 +120,7 @@ Status DeltaStaging::quantize_doubtful(const Job& job, std::span<ElementPatch> p
       format_of(plan_.sources[job.source].targets[job.target]).scheme.granularity == Granularity::kGroup;
   std::vector<uint32_t> doubtful;
   for (ElementPatch& patch : patches) {
+    if (!patch.doubtful.empty()) LW_TRY(require_mirror(job.source, patch.doubtful.front()));
     if (groups) LW_TRY(quantize_groups(job, patch.region, patch.doubtful));
     doubtful.insert(doubtful.end(), patch.doubtful.begin(), patch.doubtful.end());
   }

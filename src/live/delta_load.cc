@@ -39,7 +39,7 @@ class DeltaLoad {
     options.deltas = true;
     label_ = options.label;
     LW_ASSIGN(std::vector<Update> updates, begin_together(ranks_, options));
-    LW_TRY(decode_all());
+    LW_TRY(decode_all(updates.front()));
     for (Update& update : updates) LW_TRY(update.put_deltas(deltas_));
     LW_ASSIGN(const std::vector<UpdateReport> reports, commit_together(updates));
     std::vector<DeltaReport> all(ranks_.size(), report_);
@@ -67,11 +67,12 @@ class DeltaLoad {
     return {};
   }
 
-  Status decode_all() {
+  Status decode_all(const Update& update) {
     std::shared_ptr<void> hold;
     if (mirror_) {
       LW_ASSIGN(hold, mirror_->hold());
     }
+    if (delta_.encoding() != DeltaEncoding::kIndices) LW_TRY(require_mirror(update));
     for (const auto& [name, source] : tensors_) {
       const auto start = Clock::now();
       LW_ASSIGN(const TensorView base, base_of(name, source));
@@ -84,19 +85,28 @@ class DeltaLoad {
     return {};
   }
 
+  Status require_mirror(const Update& update) const {
+    const Status usable = update.check_mirror();
+    if (usable) return {};
+    const std::string there =
+        mirror_ ? fmt::format(" (it is at version \"{}\")", mirror_->version()) : std::string();
+    return fail(ErrorCode::kFailedState,
+                fmt::format("{}: {} needs the values before it: {}{}", delta_.path().string(),
+                            to_string(delta_.encoding()), usable.error().message, there),
+                {delta_.path().string()});
+  }
+
   // The current tensor; of `indices` only what it is, as those bring whole elements.
   Result<TensorView> base_of(const std::string& name, int32_t source) const {
     const Source& facts = plan_.sources[source];
     if (delta_.encoding() == DeltaEncoding::kIndices) {
       return TensorView{facts.dtype, facts.shape, nullptr, facts.bytes};
     }
-    const TensorView view = mirror_ ? mirrored(source) : TensorView{};
+    const TensorView view = mirrored(source);
     if (view.data) return view;
     return fail(ErrorCode::kFailedState,
-                fmt::format("{}: {} needs the values before it: {}", delta_.path().string(),
-                            to_string(delta_.encoding()),
-                            mirror_ ? fmt::format("the mirror does not hold tensor {}", facts.name)
-                                    : "the model has no mirror (--mirror DIR)"),
+                fmt::format("{}: {} needs the values before it: the mirror does not hold tensor {}",
+                            delta_.path().string(), to_string(delta_.encoding()), facts.name),
                 {name});
   }
 

@@ -166,8 +166,25 @@ TEST_F(DeltaLoad, OnAMirrorThatIsNotAtItsBaseIsRefusedAndSaysWhereTheMirrorIs) {
   far.set(kUp, 20, 0.5f);
   ASSERT_TRUE(mirror_->record(deltas_between(now_, far), "2", mirror_->sequence()));
   ASSERT_TRUE(mirror_->settle());
-  expect_refused(reload_delta(*live_, delta(DeltaEncoding::kXor, now_), "0"), ErrorCode::kDigestMismatch,
-                 "(on the mirror's values, of version \"2\")");
+  const auto report = reload_delta(*live_, delta(DeltaEncoding::kXor, now_), "0");
+  expect_refused(report, ErrorCode::kFailedState, "xor needs the values before it: the mirror does not hold");
+  EXPECT_THAT(report.error().message, HasSubstr("(it is at version \"2\")"));
+}
+
+TEST_F(DeltaLoad, OnAMirrorThatAWholeUpdateLeftBehindIsRefusedAndSaysWhatToDo) {
+  Weights base = now_;
+  base.set(kUp, 30, 0.5f);
+  next_ = base;
+  next_.set(kUp, 20, 3.0f);
+  ASSERT_TRUE(put_all(*live_, base));
+  for (const DeltaEncoding encoding : {DeltaEncoding::kXor, DeltaEncoding::kOverwrite}) {
+    const auto report = reload_delta(*live_, delta(encoding, base), "0");
+    ASSERT_FALSE(report);
+    EXPECT_EQ(report.error().code, ErrorCode::kFailedState) << report.error().message;
+    EXPECT_THAT(report.error().message, HasSubstr("the current one: replace it with that one's checkpoint"));
+    EXPECT_EQ(digest_of(*live_)->model, cold_digest(model_, base, options_));
+    std::filesystem::remove_all(folder_.path() / "delta");
+  }
 }
 
 }  // namespace

@@ -74,6 +74,17 @@ TEST_F(DeltaRefusal, NamesAPositionThatComesTwiceIsOutOfRangeOrOutOfOrder) {
   expect_refused(put({5, 1}, {0, 0}), ErrorCode::kInvalidArgument, "must ascend");
 }
 
+TEST_F(DeltaRefusal, NamesTheElementThatNeedsAMirror) {
+  for (const char* scheme :
+       {"int8_per_channel", "int8_per_tensor", "int4_per_group:8", "fp8_per_block", "fp8_per_tensor"}) {
+    start(scheme);
+    const int64_t cols = weights_.tensors.at(kName).shape[1];
+    ASSERT_GT(cols, 4);
+    expect_refused(put({1, static_cast<uint32_t>(cols + 3)}, {0.005f, 5.0f}), ErrorCode::kFailedState,
+                   "down_proj.weight: the change at [1, 3] may move its unit's scale");
+  }
+}
+
 TEST_F(DeltaRefusal, NamesAValueThatIsNotFinite) {
   start("fp8_per_channel");
   expect_refused(put({1}, {INFINITY}), ErrorCode::kNonFinite, "expected finite values, got inf at [0, 1]");

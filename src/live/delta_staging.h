@@ -81,6 +81,7 @@ class DeltaStaging {
   static std::vector<size_t> ends_of_shares(const std::vector<Job>& jobs);
   Status patch(std::span<const Job> jobs);
   void add_patches(const Job& job, std::vector<ElementPatch>& patches) const;
+  Status require_mirror(int32_t index, uint32_t position) const;
   Status quantize_doubtful(const Job& job, std::span<ElementPatch> patches);
   Status quantize_groups(const Job& job, const SlotRegion& region, std::vector<uint32_t>& doubtful);
   Status quantize_boxes(const Job& job, const std::vector<uint32_t>& doubtful);

@@ -54,6 +54,18 @@ void DeltaStaging::add_notes(const Notes& notes) {
   counts_.mirror_bytes += notes.mirror_bytes;
 }
 
+// For the unit of that changed element.
+Status DeltaStaging::require_mirror(int32_t index, uint32_t position) const {
+  if (mirror_) return {};
+  const Source& source = plan_.sources[index];
+  return fail(
+      ErrorCode::kFailedState,
+      fmt::format("tensor {}: the change at {} may move its unit's scale, which needs the unit's other "
+                  "elements: {}",
+                  source.name, position_text(source, position / source.cols, position % source.cols), why_),
+      {source.name});
+}
+
 // Those of the doubtful elements whose groups the region holds whole; the others stay.
 Status DeltaStaging::quantize_groups(const Job& job, const SlotRegion& region,
                                      std::vector<uint32_t>& doubtful) {
@@ -135,11 +147,12 @@ Status DeltaStaging::read_patched(const UnitBox& box, Notes& notes) const {
 Status DeltaStaging::read_patched(const UnitBox& box, Notes& notes, std::byte* to) const {
   const Source& source = plan_.sources[box.source];
   if (!notes.old.data) {
-    return fail(ErrorCode::kFailedState,
-                fmt::format("tensor {}: the change at {} may move its unit's scale, which needs the unit's "
-                            "other elements: {}",
-                            source.name, position_text(source, box.row, box.col), why_),
-                {source.name});
+    return fail(
+        ErrorCode::kFailedState,
+        fmt::format("tensor {}: a unit's scale may move, which needs the unit's other elements, but the "
+                    "mirror does not hold them",
+                    source.name),
+        {source.name});
   }
   const auto each = static_cast<size_t>(element_bytes(source));
   const auto row_bytes = static_cast<size_t>(box.cols) * each;
@@ -256,6 +269,7 @@ Status DeltaStaging::quantize_all_edges() {
     if (changes.positions.empty() || changes.positions.back() != last) continue;
     for (size_t t = 0; t < source.targets.size(); ++t) {
       if (fills_edges(source, source.targets[t])) {
+        LW_TRY(require_mirror(index, static_cast<uint32_t>(last)));
         LW_TRY(quantize_edges(index, static_cast<int32_t>(t)));
       }
     }

@@ -204,6 +204,40 @@ TEST_F(MirrorBack, IsNotTakenForThatOfAnotherUpdateOfTheSameLabel) {
   expect_right_or_refused(other, with(other, 2, 2.0f));
 }
 
+TEST_F(MirrorBack, IsAtTheCurrentVersionAfterEachRollback) {
+  Weights now = second_, other = first_;
+  for (int i = 0; i < 4; ++i) {
+    SCOPED_TRACE(i);
+    ASSERT_TRUE(live_->rollback());
+    std::swap(now, other);
+    ASSERT_TRUE(i % 2 || live_->catch_up());
+    ASSERT_TRUE(mirror_->settle());
+    expect_holds(*Mirror::open(folder_.path() / "mirror").value(), now);
+  }
+  other = std::exchange(now, third_);
+  ASSERT_TRUE(put_changes(*live_, other, now));
+  expect_at(now);
+  ASSERT_TRUE(live_->rollback() && live_->rollback());
+  const Weights next = with(now, 3, 3.0f);
+  ASSERT_TRUE(put_changes(*live_, now, next));
+  expect_at(next);
+}
+
+TEST_F(MirrorBack, IsNotTakenToAnUpdateThatFailed) {
+  for (const int rollbacks : {0, 1, 2}) {
+    SCOPED_TRACE(rollbacks);
+    start();
+    for (int i = 0; i < rollbacks; ++i) ASSERT_TRUE(live_->rollback());
+    const Weights &now = rollbacks == 1 ? first_ : second_, &other = rollbacks == 1 ? second_ : first_;
+    {
+      const Failing last(Step::kFlip);
+      ASSERT_FALSE(put_changes(*live_, now, with(now, 2, 4.0f)));
+    }
+    ASSERT_TRUE(live_->rollback());
+    expect_right_or_refused(other, with(other, 2, 2.0f));
+  }
+}
+
 TEST_F(MirrorBack, ComesBackFromAnUpdateThatFailedAtItsLastStep) {
   {
     const Failing last(Step::kFlip);
@@ -229,7 +263,7 @@ class Wanderer {
 
   void step() {
     const std::unique_ptr<Seam> full = between(random_, 0, 2) ? nullptr : std::make_unique<NoMirrorWrites>();
-    switch (between(random_, 0, 7)) {
+    switch (between(random_, 0, 8)) {
       case 0:
         return committed(model_.weights(random_), [&](const Weights& next) { return put_all(*live_, next); });
       case 1:
@@ -241,6 +275,9 @@ class Wanderer {
       case 3:
       case 4:
         if (live_->rollback()) std::swap(before_, now_);
+        return;
+      case 5:
+        if (!full) give_up_at_the_last_step();
         return;
       default:
         return committed(changed(random_, now_),
@@ -257,6 +294,11 @@ class Wanderer {
     const Checkpoint checkpoint = write_checkpoint(folder_.path() / "now", now_);
     ASSERT_TRUE(mirrors_.back()->replace(checkpoint, same_name, ""));
     ASSERT_TRUE(live_->attach_mirror(mirrors_.back()));
+  }
+
+  void give_up_at_the_last_step() {
+    const Failing last(Step::kFlip);
+    EXPECT_FALSE(put_changes(*live_, now_, changed(random_, now_)));
   }
 
   void committed(Weights next, const std::function<Result<UpdateReport>(const Weights&)>& update) {

@@ -44,6 +44,7 @@ class SharedMirror : public ::testing::Test {
   const RandomModel model_{one_layer_llama(64, 96)};
   const Weights first_ = with(model_.weights(random_), 0, 1.0f);
   const Weights second_ = with(first_, 1, 2.0f), third_ = with(first_, 2, 3.0f);  // other scales of row 0
+  const Weights fourth_ = with(second_, 2, 4.0f);
   PlanOptions options_;
   const TemporaryFolder folder_ = TemporaryFolder::make("liveweight-test").value();
   const std::filesystem::path path_ = folder_.path() / "mirror";
@@ -87,6 +88,29 @@ TEST_F(SharedMirror, IsTakenBackByTheFirstProcessForAllThatGoBack) {
     }
     for (const auto& live : live_) ASSERT_TRUE(live->rollback());
     for (const auto& live : live_) expect_at(*live, first_);
+  }
+}
+
+// To and fro, whoever goes first each time.
+TEST_F(SharedMirror, GoesForwardAgainWithAllThatGoBackTwice) {
+  for (const int round : {0, 1, 2, 3, 4, 5, 6, 7}) {
+    SCOPED_TRACE(round);
+    const std::string label = fmt::format("{}", round);
+    for (const auto& live : live_)
+      ASSERT_TRUE(put_changes(*live, first_, second_, deltas_of("2 of " + label)));
+    if (round & 1) {
+      ASSERT_TRUE(live_[0]->catch_up());
+    }
+    for (const int first : {(round >> 1) & 1, round >> 2}) {
+      ASSERT_TRUE(live_[first]->rollback() && live_[1 - first]->rollback());
+    }
+    for (const auto& live : live_) {
+      const auto report = put_changes(*live, second_, fourth_, deltas_of("4 of " + label));
+      ASSERT_TRUE(report) << report.error().message;
+      expect_at(*live, fourth_);
+    }
+    for (const auto& live : live_)
+      ASSERT_TRUE(put_changes(*live, fourth_, first_, deltas_of("1 of " + label)));
   }
 }
 

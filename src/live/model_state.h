@@ -37,7 +37,7 @@ struct LiveModel::Implementation {
   std::shared_ptr<Mirror> mirror;
   // The mirror's state that is the current version's checkpoint, and the one before the last commit.
   std::optional<uint64_t> mirror_sequence, previous_mirror_sequence;
-  bool last_was_delta = false;               // the mirror went with the last commit
+  bool last_was_delta = false;               // the mirror's last change is from the version before to this
   std::optional<uint64_t> mirror_to_revert;  // a state of the mirror that is still to be taken back
 
   const Plan::Implementation& tables() const { return plan->implementation(); }

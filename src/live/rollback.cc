@@ -114,9 +114,7 @@ void LiveModel::Implementation::mirror_back() {
     if (!last_was_delta) mirror_sequence.reset();
     return;
   }
-  if (!mirror || !last_was_delta) return;
-  last_was_delta = false;
-  if (previous_mirror_sequence) revert_mirror(*previous_mirror_sequence);
+  if (mirror && last_was_delta && previous_mirror_sequence) revert_mirror(*previous_mirror_sequence);
 }
 
 void LiveModel::Implementation::revert_mirror(uint64_t sequence) noexcept {
@@ -125,8 +123,9 @@ void LiveModel::Implementation::revert_mirror(uint64_t sequence) noexcept {
   mirror_to_revert = done ? std::nullopt : std::optional(sequence);
   if (!done) return;
   mirror_sequence = sequence + 1;
-  if (previous_mirror_sequence == sequence)
-    previous_mirror_sequence.reset();  // nor is it that one's any more
+  // What its last change took back is the other version, or an update that failed.
+  last_was_delta = previous_mirror_sequence == sequence;
+  if (last_was_delta) previous_mirror_sequence.reset();  // nor is it that one's any more
 }
 
 }  // namespace liveweight

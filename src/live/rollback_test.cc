@@ -110,6 +110,18 @@ TEST_P(Rollback, GoesToAndFroWithOrWithoutCatchingUp) {
   }
 }
 
+TEST_P(Rollback, LeavesAMirrorInMemoryAtTheCurrentVersionHoweverOften) {
+  take(first_, second_);
+  for (int i = 0; i < 4; ++i) {
+    SCOPED_TRACE(i);
+    expect_goes_to(i % 2 ? second_ : first_);
+    ASSERT_TRUE(mirror_->settle());
+    expect_holds(*mirror_, i % 2 ? second_ : first_);
+  }
+  take(second_, third_);
+  expect_at(third_);
+}
+
 TEST_P(Rollback, ComesAfterAnUpdateThatWasGivenUp) {
   UpdateOptions part;
   part.scope = {kUp};

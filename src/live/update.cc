@@ -70,6 +70,10 @@ Result<UpdateReport> Update::commit() {
   return implementation_->commit();
 }
 
+Status Update::check_mirror() const {
+  return implementation_->check_mirror();
+}
+
 void Update::abort() {
   if (implementation_) implementation_->close();
 }
