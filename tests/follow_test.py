@@ -130,6 +130,32 @@ class Follow(Versions):
                            "--quant", "int4_per_group", "--mirror", self.root / "mirror", "--tp-size", 2)
         self.assertEqual([(v["equal"], v["addresses_unchanged"]) for v in got["reloads"]], [(True, True)] * 3)
 
+    def test_deltas_in_a_trainers_names_are_verified_and_applied_as_they_are_taken(self):
+        names = self.root / "names.json"
+        names.write_text('[["^policy\\\\.", ""]]')
+        for prefix, flags in ("module.", ()), ("policy.", ("--name-map", names)):
+            for encoding in ("indices", "xor", "overwrite"):
+                sides = []
+                for number in 0, 1:
+                    side = self.root / f"{prefix}{encoding}{number}"
+                    shutil.copytree(step(number), side)
+                    weights = side / "model.safetensors"
+                    content = weights.read_bytes()
+                    length = int.from_bytes(content[:8], "little")
+                    header = {key if key == "__metadata__" else prefix + key: value
+                              for key, value in json.loads(content[8:8 + length]).items()}
+                    text = json.dumps(header).encode()
+                    weights.chmod(0o644)
+                    weights.write_bytes(len(text).to_bytes(8, "little") + text + content[8 + length:])
+                    sides.append(side)
+                delta = self.root / f"{prefix}{encoding}"
+                self.json_of("diff", *sides, delta, "--encoding", encoding)
+                got = self.json_of("reload", step(0), delta, "--quant", "int8_per_channel", "--mirror", self.root / "mirror", *flags)
+                self.assertEqual([(v["equal"], v["digest"]) for v in got["reloads"]], [(True, self.cold(1, "int8_per_channel"))])
+                if not flags:
+                    self.json_of("apply", step(0), delta, "--out", self.root / f"out{encoding}")
+                    self.assertEqual(self.json_of("digest", self.root / f"out{encoding}", "--quant", "none")["model"], self.cold(1, "none"))
+
     def test_a_gap_is_refused_by_name(self):
         self.add_delta(0, 1)
         self.add_delta(2, 3)

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <memory>
 #include <span>
@@ -135,6 +136,11 @@ struct DeltaApplyReport {
   uint64_t bytes = 0;             // of the tensors written
 };
 
+// From a trainer's or a checkpoint's names to the model's.
+using TensorNames = std::function<Result<std::string>(std::string_view)>;
+// Of those whose names are the model's.
+Result<std::string> same_name(std::string_view name);
+
 // Pairs of names whose tensors are one, as of ModelDescription::aliases.
 using TiedTensors = std::vector<std::pair<std::string, std::string>>;
 
@@ -145,8 +151,10 @@ using TiedTensors = std::vector<std::pair<std::string, std::string>>;
 // newer checkpoint's other files; all else in it stays, with modes and owners, or kIo says what cannot. kBusy
 // while another process patches `base`, kUnsupported where that is a mount point.
 // What changes one of two tensors that are `tied` changes the other; kBadCheckpoint where they would differ.
+// `names`: by which the deltas' tensors are those of the checkpoint, and those that are tied.
 Result<DeltaApplyReport> apply_deltas(const std::filesystem::path& base,
                                       std::span<const std::filesystem::path> deltas,
-                                      const std::filesystem::path& out, const TiedTensors& tied = {});
+                                      const std::filesystem::path& out, const TiedTensors& tied = {},
+                                      const TensorNames& names = same_name);
 
 }  // namespace liveweight

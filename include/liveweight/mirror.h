@@ -4,7 +4,6 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -15,11 +14,6 @@
 #include "liveweight/error.h"
 
 namespace liveweight {
-
-// From a checkpoint's names to the model's.
-using TensorNames = std::function<Result<std::string>(std::string_view)>;
-// Of checkpoints whose names are the model's.
-Result<std::string> same_name(std::string_view name);
 
 // One thread at a time may use it, but `find` may run beside other finds.
 class Mirror {

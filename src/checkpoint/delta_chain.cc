@@ -50,10 +50,6 @@ const std::string* partner(const TiedTensors& tied, const std::string& name) {
   return nullptr;
 }
 
-bool names(const DeltaDirectory& delta, const std::string& name) {
-  return std::binary_search(delta.names().begin(), delta.names().end(), name);
-}
-
 }  // namespace
 
 Status DeltaChain::read(const std::filesystem::path& begin, std::span<const std::filesystem::path> rest) {
@@ -72,6 +68,11 @@ Status DeltaChain::restart(const std::filesystem::path& path) {
   LW_ASSIGN(checkpoint, Checkpoint::open(path));
   LW_ASSIGN(version, version_of(*checkpoint));
   if (!first) first = checkpoint;
+  tensors_.clear();
+  for (const CheckpointTensor& tensor : checkpoint->tensors()) {
+    LW_ASSIGN(std::string name, model_name(tensor.name));
+    tensors_.emplace(std::move(name), &tensor);
+  }
   return check_same_tensors(*checkpoint, *first);
 }
 
@@ -84,48 +85,68 @@ Status DeltaChain::append(const std::filesystem::path& path) {
                 {path.string()});
   }
   version = delta.version();
-  deltas.push_back(std::move(delta));
+  std::map<std::string, std::string> names;
+  for (const std::string& name : delta.names()) {
+    LW_ASSIGN(const std::string ours, model_name(name));
+    const auto [at, added] = names.emplace(ours, name);
+    if (!added)
+      return refuse(ErrorCode::kDuplicateTensor, path, name, fmt::format("{} is it, too", at->second));
+  }
+  deltas.push_back({std::move(delta), std::move(names)});
   return {};
 }
 
 Status DeltaChain::check_names() const {
-  for (const DeltaDirectory& delta : deltas) {
-    for (const std::string& name : delta.names()) {
+  for (const auto& [delta, names] : deltas) {
+    for (const auto& [name, own_name] : names) {
       if (find(name)) continue;
       return fail(ErrorCode::kUnknownTensor,
-                  fmt::format("{}: tensor {} is not in {}", delta.path().string(), name, base.string()),
-                  {name});
+                  fmt::format("{}: tensor {} is not in {}", delta.path().string(), own_name, base.string()),
+                  {own_name});
     }
   }
   return {};
 }
 
 // The name by which the delta changes it: its own, else that of what is tied to it. Null where it does not.
-const std::string* DeltaChain::name_in(const DeltaDirectory& delta, const std::string& name) const {
-  if (names(delta, name)) return &name;
+const std::string* DeltaChain::name_in(const NamedDelta& delta, const std::string& name) const {
+  if (delta.names.contains(name)) return &name;
   const std::string* other = partner(tied, name);
-  return other && names(delta, *other) ? other : nullptr;
+  return other && delta.names.contains(*other) ? other : nullptr;
+}
+
+const CheckpointTensor* DeltaChain::own(const std::string& name) const {
+  const auto found = tensors_.find(name);
+  return found == tensors_.end() ? nullptr : found->second;
 }
 
 // Of what is tied one name is enough.
 const CheckpointTensor* DeltaChain::find(const std::string& name) const {
-  if (const CheckpointTensor* own = checkpoint->find(name)) return own;
+  if (const CheckpointTensor* found = own(name)) return found;
   const std::string* other = partner(tied, name);
-  return other ? checkpoint->find(*other) : nullptr;
+  return other ? own(*other) : nullptr;
 }
 
 Result<PatchedTensor> DeltaChain::patched(const std::string& name, const TensorView& view) const {
+  LW_ASSIGN(const std::string ours, model_name(name));
+  return patched_as(ours, view);
+}
+
+// By the model's name.
+Result<PatchedTensor> DeltaChain::patched_as(const std::string& name, const TensorView& view) const {
   PatchedTensor tensor;
-  for (const DeltaDirectory& delta : deltas) {
+  for (const NamedDelta& delta : deltas) {
     const std::string* source = name_in(delta, name);
     if (!source) continue;
     if (!tensor.changed) tensor.bytes.assign(view.data, view.data + view.bytes);
     tensor.changed = true;
-    LW_ASSIGN(const TensorDelta changes,
-              delta.decode(*source, {view.dtype, view.shape, tensor.bytes.data(), tensor.bytes.size()}));
+    const std::string& own_name = delta.names.at(*source);
+    LW_ASSIGN(
+        const TensorDelta changes,
+        delta.directory.decode(own_name, {view.dtype, view.shape, tensor.bytes.data(), tensor.bytes.size()}));
     patch(changes, tensor.bytes);
-    LW_TRY(delta.verify(*source, tensor.bytes));
-    if (*source == name || !checkpoint->find(*source)) tensor.elements += changes.positions.size();
+    LW_TRY(delta.directory.verify(own_name, tensor.bytes));
+    if (*source == name || !own(*source)) tensor.elements += changes.positions.size();
   }
   return tensor;
 }
@@ -134,7 +155,7 @@ Result<PatchedTensor> DeltaChain::patched(const std::string& name, const TensorV
 Status DeltaChain::check_ties() const {
   for (const auto& [alias, primary] : tied) {
     bool changed = base != first->directory();
-    for (const DeltaDirectory& delta : deltas) changed |= name_in(delta, primary) != nullptr;
+    for (const NamedDelta& delta : deltas) changed |= name_in(delta, primary) != nullptr;
     if (changed && find(primary)) LW_TRY(check_alike(alias, primary));
   }
   return {};
@@ -143,8 +164,8 @@ Status DeltaChain::check_ties() const {
 Status DeltaChain::check_alike(const std::string& name, const std::string& other) const {
   const TensorView &view = find(name)->view, &other_view = find(other)->view;
   if (view.dtype == other_view.dtype && view.shape == other_view.shape) {
-    LW_ASSIGN(const PatchedTensor tensor, patched(name, view));
-    LW_ASSIGN(const PatchedTensor tied_to, patched(other, other_view));
+    LW_ASSIGN(const PatchedTensor tensor, patched_as(name, view));
+    LW_ASSIGN(const PatchedTensor tied_to, patched_as(other, other_view));
     const std::byte* bytes = tensor.changed ? tensor.bytes.data() : view.data;
     if (std::equal(bytes, bytes + view.bytes, tied_to.changed ? tied_to.bytes.data() : other_view.data))
       return {};

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <map>
 #include <optional>
 #include <span>
 #include <string>
@@ -18,16 +19,23 @@ struct PatchedTensor {
   uint64_t elements = 0;         // that the deltas name, but for those of a tied tensor that is there too
 };
 
+// A delta, with its tensors' own names by the model's.
+struct NamedDelta {
+  DeltaDirectory directory;
+  std::map<std::string, std::string> names;
+};
+
 // The newest full checkpoint, of the same tensors as the first, and the deltas after it, each checked to
 // continue the one before.
 struct DeltaChain {
   std::optional<Checkpoint> first;  // which the chain may have left behind
   std::filesystem::path base;
   std::optional<Checkpoint> checkpoint;
-  std::vector<DeltaDirectory> deltas;
+  std::vector<NamedDelta> deltas;
   std::string version;
 
   TiedTensors tied;
+  TensorNames model_name = same_name;
 
   Status read(const std::filesystem::path& begin, std::span<const std::filesystem::path> rest);
   Result<PatchedTensor> patched(const std::string& name, const TensorView& view) const;
@@ -35,11 +43,15 @@ struct DeltaChain {
  private:
   Status restart(const std::filesystem::path& path);
   Status append(const std::filesystem::path& path);
-  const std::string* name_in(const DeltaDirectory& delta, const std::string& name) const;
+  Result<PatchedTensor> patched_as(const std::string& name, const TensorView& view) const;
+  const std::string* name_in(const NamedDelta& delta, const std::string& name) const;
+  const CheckpointTensor* own(const std::string& name) const;
   const CheckpointTensor* find(const std::string& name) const;
   Status check_names() const;
   Status check_ties() const;
   Status check_alike(const std::string& name, const std::string& other) const;
+
+  std::map<std::string, const CheckpointTensor*> tensors_;  // the checkpoint's, by the model's names
 };
 
 }  // namespace liveweight
