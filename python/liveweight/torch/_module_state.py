@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 
 from ._fallback import inner_tensors
@@ -23,9 +25,10 @@ class ModuleState:
         tensors = [buffer for module, _, _ in self.parts for buffer in module._buffers.values() if buffer is not None]
         return [inner for tensor in [*tensors, *self.model.parameters()] for inner in inner_tensors(tensor)]
 
-    def restore_parameters(self) -> None:
-        for module, _, tables in self.parts:
-            module._parameters.update(tables["_parameters"])
+    def settle(self) -> list[partial]:
+        """The steps, all in C, that put the parameters back where stand-ins are, and forget what else there was."""
+        return [*(partial(module._parameters.update, tables["_parameters"]) for module, _, tables in self.parts),
+                partial(self.parts.clear), partial(self.attributes.clear)]
 
     def restore(self) -> None:
         for module, attributes, tables in self.parts:

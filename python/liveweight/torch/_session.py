@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 
@@ -240,19 +243,25 @@ class Session:
         """As a partial reload may, though of a layer that makes one thing of several parameters only all of them."""
         return self.partial and all(map(self._is_untouched, target.with_layers()))
 
-    def commit(self) -> None:
+    def commit(self, and_then: Sequence[partial] = ()) -> None:
+        """Writes everything, and takes the steps `and_then`. All of it is one call of a C function that calls others, as those
+        must be: the handler of a signal, which may raise, runs before or after it, but never within."""
         for target in self.targets:
             if target.index is not None and self.update.touched(target.index) and self._undo_within(target):
                 self.update.distrust(target.index)
-        self.update.commit()
-        with torch.no_grad():
-            for target in self.targets:
-                if target.made is not None:
-                    for ours, theirs in zip(inner_tensors(target.live), inner_tensors(target.made)):
-                        ours.copy_(theirs)
-            for layer in self.layers:
-                if layer.done:
-                    layer.commit()
+        layers = [layer for layer in self.layers if layer.done]
+        steps = [partial(self.update.commit)]
+        steps += [partial(ours.copy_, theirs) for ours, theirs in self._copies(layers)]
+        steps += [partial(layer.module.__dict__.update, layer.attributes) for layer in layers]
+        steps += [partial(self.saved.clear), *and_then]
+        with torch._C.DisableTorchFunction():  # else modes of the caller's run, in Python
+            deque(map(partial.__call__, steps), maxlen=0)
+
+    def _copies(self, layers: list[Layer]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """What was made of temporaries, and where it belongs."""
+        made = [target for target in self.targets if target.made is not None]
+        return [pair for target in made for pair in zip(inner_tensors(target.live), inner_tensors(target.made))] + [
+            pair for layer in layers for pair in layer.made]
 
     def undo(self) -> None:
         """What the loader wrote into the module's own tensors."""
