@@ -12,7 +12,7 @@ import torch
 
 from .. import _core
 from ._adapters import Destination, find_destination
-from ._fallback import _error, config_for, inner_tensors, requantize
+from ._fallback import _error, check_writable, config_for, inner_tensors, requantize
 from ._layers import Layer
 from ._lifetimes import Lifetimes, Placements, share_memory
 from ._sources import rest_torch_threads
@@ -216,7 +216,7 @@ class Session:
     # The end ----------------------------------------------------------------------------------------------------
 
     def prepare(self) -> None:
-        """Proves that everything came, and is finite."""
+        """Proves that everything came, is finite, and can be written."""
         self._close_to_loaders()
         self.flush(last=True)
         missing = [target for target in self.targets if not self._is_whole(target) and not self._is_left_out(target)]
@@ -230,6 +230,9 @@ class Session:
             error.names = [target.name for target in missing]
             raise error
         self.update.prepare(self.partial)
+        for name, live in [(target.name, target.live) for target in self.targets if target.made is not None] + [
+                (layer.name, live) for layer in self.layers for live, _ in layer.made]:
+            check_writable(name, live)
 
     def _is_whole(self, target: Target) -> bool:
         if target.temporary is not None:
