@@ -72,11 +72,15 @@ def check_writable(name: str, live: torch.Tensor) -> None:
 
 
 def inner_tensors(tensor: torch.Tensor) -> list[torch.Tensor]:
-    """The plain tensors that a tensor is made of; itself where it is plain."""
+    """The plain tensors that a tensor is made of, detached; itself where it is plain."""
+    return [part.detach() for part in plain_parts(tensor)]
+
+
+def plain_parts(tensor: torch.Tensor) -> list[torch.Tensor]:
     if not hasattr(tensor, "__tensor_flatten__"):
-        return [tensor.detach()]
+        return [tensor]
     names, _ = tensor.__tensor_flatten__()
-    return [inner for name in names for inner in inner_tensors(getattr(tensor, name))]
+    return [part for name in names for part in plain_parts(getattr(tensor, name))]
 
 
 def _error(code: str, name: str, sentence: str) -> _core.Error:
