@@ -105,6 +105,36 @@ class OnlineQuantization(OnlineModelTest):
         reload_weights(Loader(self.model), self.generator(1))
         self.assertNotEqual(bits(self.model), before[3])
 
+    def test_whatever_a_loader_does_to_a_module_before_it_fails_is_undone(self):
+        norm, arena = self.model.layers[0].norm, torch.zeros(4)
+        norm.register_buffer("low", arena[:2])
+        norm.register_buffer("high", arena[2:])
+        norm.plain, norm.notes = torch.zeros(2), ["a note"]
+        (down, other), plain = (layer.down.weight for layer in self.model.layers), self.model.embed.weight
+
+        def look():
+            values = [tensor.tolist() for tensor in (norm.low, norm.high, norm.plain)]
+            return values, list(norm._forward_hooks), norm.notes[:], type(norm), list(self.model.state_dict()), snapshot(self.model)
+
+        def resize():
+            norm.low.resize_(1)
+            norm.low.fill_(7)
+
+        for spoil in (lambda: norm.low.fill_(7), lambda: norm.high.fill_(7), lambda: arena.fill_(7), lambda: norm.plain.fill_(7),
+                      lambda: setattr(norm.low, "data", torch.ones(2)), lambda: norm.high.set_(torch.ones(5)), resize,
+                      lambda: setattr(plain, "data", plain * 2), lambda: down.copy_(other),
+                      lambda: norm.register_forward_hook(print), lambda: norm.notes.append("another"),
+                      lambda: setattr(norm, "__class__", nn.Identity), lambda: setattr(down, "odd", 1),
+                      lambda: norm.register_buffer("low", torch.ones(2), persistent=False)):
+            def touch(_):
+                spoil()
+                raise RuntimeError("injected")
+            loader, before = Loader(self.model), look()
+            loader.touch = touch
+            with self.assertRaisesRegex(RuntimeError, "injected"):
+                reload_weights(loader, self.generator(1))
+            self.assertTrue(look() == before)
+
     def test_bad_weights_change_nothing(self):
         good = checkpoint(1, self.dtype)
         nan = good["0.k"].clone()

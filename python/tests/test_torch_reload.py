@@ -215,6 +215,15 @@ class Reload(unittest.TestCase):
         reload(model, weights(1), config=configuration)
         self.assertEqual(bits(model), bits(quantized(1, configuration)))
 
+    def test_a_parameter_that_cannot_be_written_is_refused_by_name_before_anything_is(self):
+        self.model.gain = nn.Parameter(torch.zeros(1, dtype=torch.bfloat16).expand(8), requires_grad=False)
+        before = bits(self.model)
+        for new in ({**weights(1), "gain": torch.ones(8)}, {"gain": torch.ones(8), **weights(1)}):
+            with self.assertRaises(liveweight.Error) as caught:
+                reload(self.model, new)
+            self.assertEqual((caught.exception.code, caught.exception.names), ("unsupported", ["gain"]))
+            self.assertEqual(bits(self.model), before)
+
     def test_an_unknown_class_without_a_configuration_is_refused_by_name(self):
         self.model = quantized(0, Int8WeightOnlyConfig(version=2, granularity=PerTensor()))
         before = bits(self.model)

@@ -66,12 +66,24 @@ def check_fits(fqn: str, live: torch.Tensor, made: torch.Tensor | None) -> None:
                                              f"{tuple(theirs.shape)}")
 
 
+def check_writable(name: str, live: torch.Tensor) -> None:
+    """Whether torch would copy into what lives."""
+    for part in inner_tensors(live):
+        if part.layout is not torch.strided or any(stride == 0 and extent > 1 for stride, extent in zip(part.stride(), part.shape)):
+            raise _error("unsupported", name, "expected memory of its own for each element, to be written in place, but this is an "
+                                              "expanded or a sparse tensor")
+
+
 def inner_tensors(tensor: torch.Tensor) -> list[torch.Tensor]:
-    """The plain tensors that a tensor is made of; itself where it is plain."""
+    """The plain tensors that a tensor is made of, detached; itself where it is plain."""
+    return [part.detach() for part in plain_parts(tensor)]
+
+
+def plain_parts(tensor: torch.Tensor) -> list[torch.Tensor]:
     if not hasattr(tensor, "__tensor_flatten__"):
-        return [tensor.detach()]
+        return [tensor]
     names, _ = tensor.__tensor_flatten__()
-    return [inner for name in names for inner in inner_tensors(getattr(tensor, name))]
+    return [part for name in names for part in plain_parts(getattr(tensor, name))]
 
 
 def has_memory(tensor: torch.Tensor) -> bool:

@@ -40,8 +40,8 @@ class Layer:
         self.plain = plain  # of layers processed before: whether that left their parameters alone and added nothing to them
         self.targets: dict[str, Any] = {}
         self.rebuild: dict[str, Callable[[torch.Tensor], torch.nn.Parameter]] = {}
-        self.made: list[tuple[torch.Tensor, torch.Tensor]] = []
-        self.attributes: dict[str, Any] = {}
+        self.made: list[tuple[torch.Tensor, torch.Tensor]] = []  # live ones, and what is to be copied there at the commit
+        self.attributes: dict[str, Any] = {}  # to be set then
         self.done = False
 
     def add(self, attribute: str, target, rebuild: Callable[[torch.Tensor], torch.nn.Parameter]) -> None:
@@ -64,11 +64,6 @@ class Layer:
             same &= all(made is not None and torch.equal(made, value) for made, value in buffers)
             self.plain[self.name] = same and all(map(_holds_nothing, self._changed(twin).values()))
         self.done = True
-
-    def commit(self) -> None:
-        for ours, theirs in self.made:
-            ours.copy_(theirs)
-        self.module.__dict__.update(self.attributes)
 
     def _twin(self, parameters: dict[str, torch.nn.Parameter]) -> torch.nn.Module:
         twin = copy.copy(self.module)

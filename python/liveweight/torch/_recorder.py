@@ -17,7 +17,8 @@ from torch.utils._python_dispatch import (TorchDispatchMode, _get_current_dispat
                                           _push_mode)
 from torch.utils._pytree import tree_map_only
 
-from ._fallback import _error, has_memory
+from ._fallback import _error, has_memory, plain_parts
+from ._lifetimes import share_memory
 from ._session import Session
 from ._target import Target
 
@@ -97,7 +98,9 @@ class Recording(TorchDispatchMode):
         super().__init__()
         self.session, self.device = session, device
         self.by_storage = {recorder.storage._cdata: recorder for recorder in recorders}
-        self.others = {tensor.untyped_storage()._cdata: tensor for tensor in others}
+        self.others: dict[int, list[torch.Tensor]] = {}  # by storage, those that were not written yet
+        for tensor in others:
+            self.others.setdefault(tensor.untyped_storage()._cdata, []).append(tensor)
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -157,13 +160,19 @@ class Recording(TorchDispatchMode):
         return self.by_storage.get(tensor.untyped_storage()._cdata)
 
     def _before_write(self, written) -> None:
-        for tensor in written:
-            if not tensor.is_meta and not hasattr(tensor, "__tensor_flatten__"):
-                with self.session.lock:
-                    self.session.before_write(tensor)
-                    other = self.others.pop(tensor.untyped_storage()._cdata, None)
-                    if other is not None:
-                        self.session.saved.append((other, other.clone()))
+        for tensor in (part for whole in written for part in plain_parts(whole) if not part.is_meta):
+            with self.session.lock:
+                self.session.before_write(tensor)
+                self._save_those_in(tensor)
+
+    def _save_those_in(self, tensor: torch.Tensor) -> None:
+        """The module's own tensors that lie where somebody is about to write."""
+        storage = tensor.untyped_storage()._cdata
+        others = self.others.get(storage)
+        if others:
+            within = [other for other in others if share_memory(other, tensor)]
+            self.session.saved += [(other, other.clone()) for other in within]
+            self.others[storage] = [other for other in others if all(other is not saved for saved in within)]
 
     def _after_write(self, written) -> None:
         with self.session.lock:

@@ -20,7 +20,8 @@ _CODES = (torch.int8, torch.float8_e4m3fn, torch.float8_e5m2, torch.float8_e4m3f
 def reload(module: torch.nn.Module, weights: Mapping[str, torch.Tensor] | Iterable[tuple[str, torch.Tensor]], *,
            config: Any = None, partial: bool = False) -> set[str]:
     """Quantizes high-precision weights into the parameters and buffers of `module`, in place, and returns the names that
-    came. Parameters keep identity and storage. All or nothing: on any failure the module is as it was.
+    came. Parameters keep identity and storage. All or nothing: on any failure the module is as it was, or all
+    new where the handler of a signal raised after the commit.
 
     weights: by the module's own names, each of the shape that it had before it was quantized. The tensors of a mapping
     are read where they lie, and must stay as they are until this returns; those of an iterator are read before the next

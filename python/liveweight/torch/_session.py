@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 
 from .. import _core
 from ._adapters import Destination, find_destination
-from ._fallback import _error, config_for, inner_tensors, requantize
+from ._fallback import _error, check_writable, config_for, inner_tensors, requantize
 from ._layers import Layer
 from ._lifetimes import Lifetimes, Placements, share_memory
 from ._sources import rest_torch_threads
@@ -215,7 +218,7 @@ class Session:
     # The end ----------------------------------------------------------------------------------------------------
 
     def prepare(self) -> None:
-        """Proves that everything came, and is finite."""
+        """Proves that everything came, is finite, and can be written."""
         self._close_to_loaders()
         self.flush(last=True)
         missing = [target for target in self.targets if not self._is_whole(target) and not self._is_left_out(target)]
@@ -229,6 +232,9 @@ class Session:
             error.names = [target.name for target in missing]
             raise error
         self.update.prepare(self.partial)
+        for name, live in [(target.name, target.live) for target in self.targets if target.made is not None] + [
+                (layer.name, live) for layer in self.layers for live, _ in layer.made]:
+            check_writable(name, live)
 
     def _is_whole(self, target: Target) -> bool:
         if target.temporary is not None:
@@ -242,19 +248,25 @@ class Session:
         """As a partial reload may, though of a layer that makes one thing of several parameters only all of them."""
         return self.partial and all(map(self._is_untouched, target.with_layers()))
 
-    def commit(self) -> None:
+    def commit(self, and_then: Sequence[partial] = ()) -> None:
+        """Writes everything, and takes the steps `and_then`. All of it is one call of a C function that calls others, as those
+        must be: the handler of a signal, which may raise, runs before or after it, but never within."""
         for target in self.targets:
             if target.index is not None and self.update.touched(target.index) and self._undo_within(target):
                 self.update.distrust(target.index)
-        self.update.commit()
-        with torch.no_grad():
-            for target in self.targets:
-                if target.made is not None:
-                    for ours, theirs in zip(inner_tensors(target.live), inner_tensors(target.made)):
-                        ours.copy_(theirs)
-            for layer in self.layers:
-                if layer.done:
-                    layer.commit()
+        layers = [layer for layer in self.layers if layer.done]
+        steps = [partial(self.update.commit)]
+        steps += [partial(ours.copy_, theirs) for ours, theirs in self._copies(layers)]
+        steps += [partial(layer.module.__dict__.update, layer.attributes) for layer in layers]
+        steps += [partial(self.saved.clear), *and_then]
+        with torch._C.DisableTorchFunction():  # else modes of the caller's run, in Python
+            deque(map(partial.__call__, steps), maxlen=0)
+
+    def _copies(self, layers: list[Layer]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """What was made of temporaries, and where it belongs."""
+        made = [target for target in self.targets if target.made is not None]
+        return [pair for target in made for pair in zip(inner_tensors(target.live), inner_tensors(target.made))] + [
+            pair for layer in layers for pair in layer.made]
 
     def undo(self) -> None:
         """What the loader wrote into the module's own tensors."""

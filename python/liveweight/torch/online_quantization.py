@@ -115,26 +115,33 @@ def _reload(model: torch.nn.Module, state: ModuleState, load: Callable[[Session,
     device = next((facts["device"] for facts in model.original_weights_rebuild_keys.values()), torch.device("cpu"))
     recording = Recording(session, [recorder for recorder, _ in recorders], state.plain_tensors(), device)
     try:
-        for recorder, names in recorders:
-            for name in names:
-                module, attribute, _ = places[name]
-                module._parameters[attribute] = recorder.parameter
+        _stand_in(recorders, places)
         with recording, recorded_threads():
             updated = load(session, recording)
             _take_replacements(recorders, places)
+        model.process_weights_after_loading_already_called = True
         session.prepare()
-        session.commit()
+        session.commit(state.settle())
     except BaseException:
-        session.undo()
-        state.restore()
+        try:
+            _roll_back(session, state)
+        except BaseException:  # the handler of a signal, say: once more
+            _roll_back(session, state)
+            raise
         raise
     finally:
         recording.close()
         session.close()
-    state.restore_parameters()
     _vllm.derive_for_attention(model)
-    model.process_weights_after_loading_already_called = True
     return updated
+
+
+def _roll_back(session: Session, state: ModuleState) -> None:
+    """After a commit neither has anything left to put back."""
+    try:
+        session.undo()
+    finally:
+        state.restore()
 
 
 def _places(model: torch.nn.Module) -> dict[str, tuple[torch.nn.Module, str, torch.Tensor]]:
@@ -172,6 +179,13 @@ def _recorders(model, session: Session, places) -> list[tuple[Recorder, list[str
         for target in recorder.targets:
             session.add_target(target)
     return recorders
+
+
+def _stand_in(recorders, places) -> None:
+    """What the loader gets in the parameters' places."""
+    for recorder, names in recorders:
+        for module, attribute, _ in (places[name] for name in names):
+            module._parameters[attribute] = recorder.parameter
 
 
 def _take_replacements(recorders, places) -> None:
