@@ -28,6 +28,30 @@ class Loaders(OnlineModelTest):
         for seed in (1, 2):
             self.check_reload(seed, self.generator(seed))
 
+    def test_augmented_assignments_work_as_with_real_parameters(self):
+        def to_data(param, loaded):
+            param.data.zero_()
+            param.data += loaded
+            param.data *= 2
+            param.data /= 2
+
+        def to_an_attribute(param, loaded):
+            layer = next(layer.down for layer in self.model.layers if layer.down.weight is param)
+            param.data.copy_(loaded)
+            layer.weight *= 2
+            layer.weight -= loaded
+
+        for loader in (to_data, to_an_attribute):
+            self.load_down_weights_by(loader)
+            for seed in (1, 2):
+                self.check_reload(seed, self.generator(seed))
+                self.check_reload(seed, checkpoint(seed, self.dtype).items())
+
+    def test_a_parameter_takes_no_view_of_another(self):
+        self.load_down_weights_by(lambda param, loaded: setattr(param, "data", self.model.layers[0].norm.weight.data))
+        with self.assertRaisesRegex(liveweight.Error, "layers.0.down.weight: expected a tensor with values, got one on the meta device"):
+            reload_weights(Loader(self.model), self.generator(1))
+
     def test_a_view_of_another_dtype_is_written_by_its_bytes(self):
         for dtype in (torch.int16, torch.uint8, torch.int32):
             self.load_down_weights_by(lambda param, loaded, dtype=dtype: param.data.view(dtype).copy_(loaded.view(dtype)))

@@ -48,15 +48,23 @@ class Recorder:
         return parameter
 
     def replace(self, value: torch.Tensor) -> None:
-        """All elements come from a tensor of the loader's own."""
+        """All elements come from a tensor of the loader's own; none where it is given back what it got, as by `param.data += x`."""
         name = self.targets[0].name
+        if self._is_all(value):
+            return
         if value.is_meta:
-            raise _error("unsupported", name, "expected data with values")
+            raise _error("unsupported", name, "expected a tensor with values, got one on the meta device")
         if value.shape != self.facts.shape:
             raise _error("wrong_shape", name, f"expected {tuple(self.facts.shape)}, got {tuple(value.shape)}")
         with self.session.lock:
             if self.session.open:
                 self.session.place(self.targets, value.detach())
+
+    def _is_all(self, value: torch.Tensor) -> bool:
+        """Whether it is a view of all elements of this one, as they lie."""
+        ours = self.parameter
+        return (value.is_meta and value.untyped_storage()._cdata == self.storage._cdata and value.dtype == ours.dtype
+                and value.shape == ours.shape and value.stride() == ours.stride())
 
 
 @functools.cache
