@@ -1,6 +1,8 @@
 """reload() against torchao's own quantize_ on the CPU: equal bits, same storages, all or nothing."""
 import importlib.util
 import unittest
+import unittest.mock
+from collections import OrderedDict
 
 HAS_TORCHAO = all(importlib.util.find_spec(package) for package in ("torch", "torchao"))
 if HAS_TORCHAO:
@@ -13,6 +15,7 @@ if HAS_TORCHAO:
     from liveweight.torch import Destination, register_adapter, reload
     from liveweight.torch._adapters import _adapters
     from liveweight.torch._fallback import inner_tensors
+    from liveweight.torch._session import Session
 
     def configurations():
         for granularity in (PerRow(), PerTensor()):
@@ -86,6 +89,38 @@ class Reload(unittest.TestCase):
                 buffer.fill_(float("nan"))
         reload(self.model, stream())
         self.assertEqual(bits(self.model), bits(quantized(1, self.configuration)))
+
+    def test_what_containers_keep_is_read_where_it_lies(self):
+        put_rows = Session._put_rows
+        for convert in (dict, OrderedDict, list, tuple, OrderedDict.items, lambda w: iter(OrderedDict(w).items())):
+            items = weights(1).items()
+            with unittest.mock.patch.object(Session, "_put_rows", autospec=True, side_effect=put_rows) as puts:
+                reload(self.model, convert(OrderedDict(items) if convert is OrderedDict.items else items))
+            self.assertTrue(puts.call_args_list and all(lasting for *_, lasting in (call.args for call in puts.call_args_list)))
+            self.assertEqual(bits(self.model), bits(quantized(1, self.configuration)))
+
+    @unittest.skipUnless(importlib.util.find_spec("numpy"), "numpy is not installed")
+    def test_arrays_of_numpys_come_as_tensors_do(self):
+        for convert in (dict, lambda w: ((k, v) for k, v in w.items())):
+            reload(self.model, convert({name: value.float().numpy() if value.is_floating_point() else value.numpy()
+                                        for name, value in weights(1).items()}))
+            self.assertEqual(bits(self.model), bits(quantized(1, self.configuration)))
+            reload(self.model, weights(0))
+        backwards = weights(1)["3.weight"].float().numpy()[::-1]
+        self.assert_refused({**weights(1), "3.weight": backwards}, "wrong_dtype", "3.weight")
+
+    def test_what_is_no_name_and_tensor_is_refused_by_what_it_is(self):
+        new = weights(1)
+        for item, name, sentence in [(("3.weight", [1.0]), "3.weight", "3.weight: expected a tensor, got a list of 1"),
+                                     (("3.weight", lambda: new), "3.weight", "3.weight: expected a tensor, got a function"),
+                                     ("3.weight", "#2", "#2: expected a name and a tensor, got a str"),
+                                     (("3.weight", 0, new), "#2", "#2: expected a name and a tensor, got a tuple of 3")]:
+            items = [*new.items()]
+            items[2] = item
+            with self.assertRaisesRegex(liveweight.Error, sentence) as caught:
+                reload(self.model, items)
+            self.assertEqual((caught.exception.code, caught.exception.names), ("invalid_argument", [name]))
+            self.assertEqual(bits(self.model), self.before)
 
     def assert_refused(self, new, code, name):
         for convert in (dict, lambda w: ((k, v) for k, v in w.items())):

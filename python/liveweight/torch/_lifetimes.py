@@ -21,14 +21,18 @@ class Lifetimes:
 
     def __init__(self):
         self.given: int | None = None  # what it was given last
-        self.lasting: set[int] = set()  # what somebody else keeps until the end
-        self.mapped: list[torch.UntypedStorage] = []  # those of `lasting` that are mapped files
+        self.lasting: dict[int, torch.UntypedStorage] = {}  # what stays until the end; held, so that no other has its identity
         self.mappings = Mappings()
 
     def give(self, tensor: torch.Tensor, lasts: bool) -> None:
         self.given = tensor.untyped_storage()._cdata
         if lasts:
-            self.lasting.add(self.given)
+            self.keep(tensor)
+
+    def keep(self, tensor: torch.Tensor) -> None:
+        """Somebody else does, until the end."""
+        storage = tensor.untyped_storage()
+        self.lasting[storage._cdata] = storage
 
     def take_back(self) -> None:
         self.given = None
@@ -45,8 +49,7 @@ class Lifetimes:
             return True
         if source.numel() * source.element_size() < _WORTH_BORROWING or not self.mappings.is_file(source.data_ptr()):
             return False
-        self.lasting.add(storage._cdata)
-        self.mapped.append(storage)  # held, so that no other storage can have its identity
+        self.keep(source)
         return True
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import count
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from ._adapters import TensorFacts
 from ._fallback import _error
 from ._session import Session
 from ._target import Target
-from ._sources import hold_container
+from ._sources import are_kept, hold
 
 
 def reload(module: torch.nn.Module, weights: Mapping[str, torch.Tensor] | Iterable[tuple[str, torch.Tensor]], *,
@@ -19,24 +20,26 @@ def reload(module: torch.nn.Module, weights: Mapping[str, torch.Tensor] | Iterab
     """Quantizes high-precision weights into the parameters and buffers of `module`, in place, and returns the names that
     came. Parameters keep identity and storage. All or nothing: on any failure the module is as it was.
 
-    weights: by the module's own names, each of the shape that it had before it was quantized. The tensors of a mapping
-    are read where they lie, and must stay as they are until this returns; those of an iterator are read before the next
-    one is asked for, so they may share a buffer.
+    weights: by the module's own names, each of the shape that it had before it was quantized; tensors, or numpy's arrays.
+    Those of a mapping are read where they lie, and must stay as they are until this returns; those of an iterator are read
+    before the next one is asked for, so they may share a buffer.
     config: the torchao configuration that the module was quantized with; needed only for tensor classes, or attributes,
     that are not known here. partial: leave what does not come as it is.
 
-    Raises liveweight.Error: unknown_tensor, missing_tensor, wrong_shape, wrong_dtype, non_finite, unsupported."""
+    Raises liveweight.Error: unknown_tensor, missing_tensor, wrong_shape, wrong_dtype, non_finite, unsupported, and
+    invalid_argument for weights that are no names and tensors."""
     session = Session(config, partial)
     try:
-        return _reload(session, module, weights.items() if isinstance(weights, Mapping) else weights)
+        items = weights.items() if isinstance(weights, Mapping) else weights
+        return _reload(session, module, hold(session, map(_named_tensor, count(), items), are_kept(items)))
     finally:
         session.close()
 
 
-def _reload(session: Session, module: torch.nn.Module, weights: Iterable[tuple[str, torch.Tensor]]) -> set[str]:
+def _reload(session: Session, module: torch.nn.Module, weights: Iterator[tuple[str, torch.Tensor]]) -> set[str]:
     owners = _targets(session, module)
     came: set[str] = set()
-    for name, tensor in hold_container(session, weights):
+    for name, tensor in weights:
         if name not in owners:
             raise _error("unknown_tensor", name, f"{type(module).__name__} has none of that name")
         target = owners[name]
@@ -49,6 +52,25 @@ def _reload(session: Session, module: torch.nn.Module, weights: Iterable[tuple[s
     session.prepare()
     session.commit()
     return came
+
+
+def _named_tensor(at: int, item: Any) -> tuple[str, torch.Tensor]:
+    """An item of the weights, whose tensor may be an array of numpy's."""
+    if not isinstance(item, (tuple, list)) or len(item) != 2 or not isinstance(item[0], str):
+        raise _error("invalid_argument", f"#{at}", f"expected a name and a tensor, got {_described(item)}")
+    name, tensor = item
+    if isinstance(tensor, torch.Tensor):
+        return name, tensor
+    if not hasattr(tensor, "__array_interface__"):
+        raise _error("invalid_argument", name, f"expected a tensor, got {_described(tensor)}")
+    try:
+        return name, torch.as_tensor(tensor)
+    except (TypeError, ValueError) as error:
+        raise _error("wrong_dtype", name, f"expected an array that is a tensor as it lies: {error}") from None
+
+
+def _described(value: Any) -> str:
+    return f"a {type(value).__name__}" + (f" of {len(value)}" if isinstance(value, (tuple, list)) else "")
 
 
 def _targets(session: Session, module: torch.nn.Module) -> dict[str, Target]:

@@ -23,7 +23,7 @@ from ._layers import claim_targets, processed_layers
 from ._module_state import ModuleState
 from ._recorder import Recorder, Recording
 from ._session import Learned, Session
-from ._sources import hold_container
+from ._sources import for_loader
 from ._target import Target
 from ._threads import recorded_threads
 
@@ -82,7 +82,7 @@ def support_quantized_model_reload_from_hp_weights(original_load_weights: Callab
 
         def load(session, recording):
             with _vllm.loads_plainly(model):
-                return original_load_weights(auto_weight_loader, hold_container(session, weights, recording.paused), mapper=mapper)
+                return original_load_weights(auto_weight_loader, for_loader(session, weights, recording.paused), mapper=mapper)
         return _reload(model, state, load)
 
     return patched_model_load_weights
