@@ -1,4 +1,5 @@
 """What loaders may do with the parameters that they get, with what they are given, and with tensors of their own."""
+import concurrent.futures
 import ctypes
 import os
 import unittest
@@ -88,6 +89,48 @@ class Loaders(OnlineModelTest):
         self.load_down_weights_by(lambda param, loaded: param.data.view(torch.uint8)[:, 1:].copy_(loaded.view(torch.uint8)[:, 1:]))
         with self.assertRaisesRegex(liveweight.Error, "layers.0.down.weight: expected 6144 elements, got some"):
             reload_weights(Loader(self.model), self.generator(1))
+
+    def test_nan_marks_what_has_not_come(self):
+        def poisons_first(param, loaded):
+            param.data.fill_(float("nan"))
+            self.assertTrue(param.data.isnan().all())
+            param.data[20:].copy_(loaded[20:])
+            param.data[:20].copy_(loaded[:20])
+
+        def poisons_later(param, loaded):
+            param.data[:20].copy_(loaded[:20])
+            param.data.add_(1)
+            param.data[...] = float("nan")
+            param.data.copy_(loaded)
+
+        for loader in (poisons_first, poisons_later):
+            self.load_down_weights_by(loader)
+            self.check_reload(1, self.generator(1))
+            self.check_reload(2, checkpoint(2, self.dtype).items())
+
+        def leaves_some(param, loaded):
+            param.data.copy_(loaded)
+            param.data[60:].fill_(float("nan"))
+        self.load_down_weights_by(leaves_some)
+        with self.assertRaisesRegex(liveweight.Error, "layers.0.down.weight: expected 6144 elements, got some"):
+            reload_weights(Loader(self.model), self.generator(1))
+
+    def test_shards_may_come_one_by_one_after_nan(self):
+        def shards(param, loaded):
+            shard, rows = (0, loaded[1:]) if loaded[0].isnan().all() else (1, loaded)
+            if shard == 0:
+                param.data.fill_(float("nan"))
+            param.data[32 * shard:32 * shard + 32].copy_(rows)
+
+        def pieces(seed):
+            for name, tensor in checkpoint(seed, self.dtype).items():
+                if name.endswith("down"):
+                    yield name, torch.cat([torch.full((1, 96), float("nan"), dtype=self.dtype), tensor[:32]])
+                yield name, tensor[32:] if name.endswith("down") else tensor
+        self.load_down_weights_by(shards)
+        for seed in (1, 2):
+            self.check_reload(seed, pieces(seed))
+            self.check_reload(seed + 2, list(pieces(seed + 2)))
 
     def test_pieces_may_overlap(self):
         def overlapping(param, loaded):
@@ -326,6 +369,33 @@ class Loaders(OnlineModelTest):
             self.check_reload_through(lambda items: ((name, tensor) for name, _, tensor in items),
                                       kind([(name, None, tensor) for name, tensor in weights.items()]))
             self.check_reload_through(lambda items: [(name, weights[name]) for name in items], kind(list(weights)))
+
+    def test_a_loader_may_reload_another_model(self):
+        draft = loaded_model(self.configuration, self.dtype)
+
+        def reloads(param, loaded):
+            param.data[:9].copy_(loaded[:9])
+            reload_weights(Loader(draft), self.generator(3))
+            with concurrent.futures.ThreadPoolExecutor(1) as executor:
+                executor.submit(torch.no_grad()(param.data[9:].copy_), loaded[9:]).result()
+                executor.submit(reload_weights, Loader(draft), self.generator(4)).result()
+
+        self.load_down_weights_by(reloads)
+        for seed in (1, 2):
+            self.check_reload(seed, self.generator(seed))
+            self.assertTrue(bits(draft) == bits(loaded_model(self.configuration, self.dtype, seed=4)))
+
+    def test_tensors_are_on_meta_only_where_a_loader_wants_them_there(self):
+        def asks(param, loaded):
+            self.assertTrue(torch.empty(3, device="meta").is_meta)
+            with torch.device("meta"):
+                self.assertTrue(nn.Linear(3, 3).weight.is_meta)
+            for view in (param, param.data, param.data[:9]):
+                self.assertTrue(torch.equal(loaded.to(view.device), loaded))
+                self.assertFalse(loaded.new_empty(3, device=view.device).is_meta)
+            param.data.copy_(loaded)
+        self.load_down_weights_by(asks)
+        self.check_reload(1, self.generator(1))
 
     def test_padding_behind_what_was_copied_needs_no_temporary(self):
         """As vLLM pads vocabularies."""

@@ -111,6 +111,9 @@ class Session:
     def is_pending_before(self, target: Target, start: int) -> bool:
         return target in self.pending and self.pending[target].ends_at(start)
 
+    def has_nothing_of(self, target: Target) -> bool:
+        return target not in self.pending and not target.is_made() and self._is_untouched(target)
+
     @staticmethod
     def _by_rows(target: Target, start: int, source: torch.Tensor) -> bool:
         return start % target.cols == 0 and source.numel() % target.cols == 0

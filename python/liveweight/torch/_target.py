@@ -54,6 +54,12 @@ class Temporary:
         by_bytes.view(-1).view(_BY_BYTES[size]).as_strided(view.shape, view.stride(), view.storage_offset()).fill_(-1)
         self._set(by_bytes.bool().all(1).view(self.came.shape))
 
+    def unmark(self, view: torch.Tensor) -> None:
+        """All of a view is NaN, as a loader has it that looks for what does not come."""
+        if self._has_nan():
+            self.came.as_strided(view.shape, view.stride(), view.storage_offset()).fill_(False)
+            self._set(self.came)
+
     def _has_nan(self) -> bool:
         return self.data.is_floating_point() and self.data.element_size() > 1
 
