@@ -21,6 +21,7 @@ from ._adapters import TensorFacts
 from ._configuration import quantization_case, torchao_configuration
 from ._layers import claim_targets, processed_layers
 from ._module_state import ModuleState
+from ._modules import named_modules
 from ._recorder import Recorder, Recording
 from ._session import Learned, Session
 from ._sources import for_loader
@@ -140,7 +141,7 @@ def _reload(model: torch.nn.Module, state: ModuleState, load: Callable[[Session,
 def _places(model: torch.nn.Module) -> dict[str, tuple[torch.nn.Module, str, torch.Tensor]]:
     """module, attribute and live tensor of every parameter, by each of its names."""
     places = {}
-    for prefix, module in model.named_modules(remove_duplicate=False):
+    for prefix, module in named_modules(model):
         for attribute, live in module._parameters.items():
             if live is not None:
                 places[f"{prefix}.{attribute}" if prefix else attribute] = module, attribute, live
