@@ -10,9 +10,11 @@ import torch
 
 from ._adapters import TensorFacts
 from ._fallback import _error
+from ._modules import named_modules
 from ._session import Session
-from ._target import Target
 from ._sources import are_kept, hold
+from ._target import Target
+from ._ties import Ties
 
 
 def reload(module: torch.nn.Module, weights: Mapping[str, torch.Tensor] | Iterable[tuple[str, torch.Tensor]], *,
@@ -37,21 +39,40 @@ def reload(module: torch.nn.Module, weights: Mapping[str, torch.Tensor] | Iterab
 
 
 def _reload(session: Session, module: torch.nn.Module, weights: Iterator[tuple[str, torch.Tensor]]) -> set[str]:
-    owners = _targets(session, module)
+    owners, derived = _targets(session, module)
+    ties = Ties(session, owners)
     came: set[str] = set()
     for name, tensor in weights:
         if name not in owners:
-            raise _error("unknown_tensor", name, f"{type(module).__name__} has none of that name")
-        target = owners[name]
-        if tensor.shape != target.original.shape:
-            raise _error("wrong_shape", name, f"expected {tuple(target.original.shape)}, got {tuple(tensor.shape)}")
-        if not tensor.is_floating_point() and target.original.dtype.is_floating_point:
-            raise _error("wrong_dtype", name, f"expected {target.original.dtype}, got {tensor.dtype}")
-        session.put(target, 0, tensor)
+            raise _error("unknown_tensor", name, f"it follows from {derived[name]}, and must not come" if name in derived else
+                         f"{type(module).__name__} has none of that name")
+        if name in came:
+            raise _error("duplicate_tensor", name, "expected it once, got it twice")
+        _check_fits(owners[name], name, tensor)
+        if not ties.came_before(name, tensor):
+            _take(session, owners[name], tensor)
         came.add(name)
     session.prepare()
     session.commit()
     return came
+
+
+def _check_fits(target: Target, name: str, tensor: torch.Tensor) -> None:
+    shape, dtype = target.original.shape, target.original.dtype
+    if tensor.shape != shape:
+        raise _error("wrong_shape", name, f"expected {tuple(shape)}, got {tuple(tensor.shape)}")
+    rounds = dtype.is_floating_point and dtype.itemsize > 1 and tensor.is_floating_point()
+    if tensor.dtype != dtype and not rounds:
+        raise _error("wrong_dtype", name, f"expected {dtype}, got {tensor.dtype}")
+
+
+def _take(session: Session, target: Target, tensor: torch.Tensor) -> None:
+    if target.is_optional:
+        _add(session, target)
+    if target.is_buffer:
+        target.made = tensor.detach().to(target.live.device, target.original.dtype, copy=True)
+    else:
+        session.put(target, 0, tensor)
 
 
 def _named_tensor(at: int, item: Any) -> tuple[str, torch.Tensor]:
@@ -73,29 +94,70 @@ def _described(value: Any) -> str:
     return f"a {type(value).__name__}" + (f" of {len(value)}" if isinstance(value, (tuple, list)) else "")
 
 
-def _targets(session: Session, module: torch.nn.Module) -> dict[str, Target]:
-    """Every parameter and persistent buffer by each of its names; a tied one is one target."""
+def _targets(session: Session, module: torch.nn.Module) -> tuple[dict[str, Target], dict[str, str]]:
+    """Every parameter and persistent buffer by each of its names; a tied one is one target. And the names of those that follow
+    from others, with what they follow from."""
     by_tensor: dict[int, Target] = {}
     owners: dict[str, Target] = {}
-    for prefix, part in module.named_modules(remove_duplicate=False):
+    derived: dict[str, str] = {}
+    for prefix, part in named_modules(module):
         buffers = {name: value for name, value in part._buffers.items() if name not in part._non_persistent_buffers_set}
         for attribute, live in {**part._parameters, **buffers}.items():
-            if live is None or _is_scale(part, attribute):
+            if live is None:
+                continue
+            base = _base_of_scale(part, attribute)
+            if base is not None:
+                derived[_joined(prefix, attribute)] = _joined(prefix, base)
                 continue
             if id(live) not in by_tensor:
-                facts = TensorFacts(_original_shape(part, attribute, live), _original_dtype(part, attribute, live))
-                by_tensor[id(live)] = session.add_target(Target(prefix, part, attribute, live, facts))
-            owners[f"{prefix}.{attribute}" if prefix else attribute] = by_tensor[id(live)]
-    return owners
+                by_tensor[id(live)] = _target(session, prefix, part, attribute, live)
+            owners[_joined(prefix, attribute)] = by_tensor[id(live)]
+    return owners, derived
 
 
-def _is_scale(module: torch.nn.Module, attribute: str) -> bool:
-    """Whether the tensor follows from another: `weight_scale` from `weight`."""
+def _joined(prefix: str, attribute: str) -> str:
+    return f"{prefix}.{attribute}" if prefix else attribute
+
+
+def _target(session: Session, prefix: str, part: torch.nn.Module, attribute: str, live: torch.Tensor) -> Target:
+    facts = TensorFacts(_original_shape(part, attribute, live), _original_dtype(part, attribute, live))
+    target = Target(prefix, part, attribute, live, facts)
+    if attribute in part._buffers and not _is_quantized(session, target):
+        target = Target(prefix, part, attribute, live, TensorFacts(live.shape, live.dtype))
+        target.is_buffer = True
+    target.is_optional = _is_static_scale(part, attribute)
+    if not target.is_optional:
+        _add(session, target)
+    return target
+
+
+def _add(session: Session, target: Target) -> None:
+    """Buffers go around the native update, which takes finite values only."""
+    if target.is_buffer:
+        session.targets.append(target)
+    else:
+        session.add_target(target)
+
+
+def _is_quantized(session: Session, target: Target) -> bool:
+    destination = session.destination(target)
+    return hasattr(target.live, "__tensor_flatten__") or destination is not None and destination.scheme != "none"
+
+
+def _base_of_scale(module: torch.nn.Module, attribute: str) -> str | None:
+    """What the tensor follows from, if that is so: `weight_scale` from `weight`."""
     for suffix in ("_scale", "_scale_inv", "_zero_point"):
-        base = getattr(module, attribute.removesuffix(suffix), None) if attribute.endswith(suffix) else None
-        if isinstance(base, torch.Tensor) and base.dtype in (torch.int8, torch.float8_e4m3fn):
-            return True
-    return False
+        base = attribute.removesuffix(suffix)
+        found = getattr(module, base, None) if base != attribute else None
+        if isinstance(found, torch.Tensor) and found.dtype in (torch.int8, torch.float8_e4m3fn):
+            return base
+    return None
+
+
+def _is_static_scale(module: torch.nn.Module, attribute: str) -> bool:
+    """Whether it is of activations beside quantized weights, which trainers do not have: it stays, unless it comes."""
+    return attribute.endswith(("input_scale", "input_zero_point", "output_scale", "output_zero_point")) and any(
+        live is not None and _is_bare_code(live) for live in {**module._parameters, **module._buffers}.values())
 
 
 def _original_shape(module, attribute, live) -> torch.Size:

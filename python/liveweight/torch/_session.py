@@ -36,6 +36,7 @@ class Session:
         self.layers: list[Layer] = []
         self.pending: dict[Target, Pieces] = {}
         self.pending_bytes = 0
+        self.written: set[int] = set()  # storages that the commit writes to
         self.read_later: set[int] = set()  # storages that they are read from
         self.lock = threading.RLock()  # a loader may have several threads; held around what they do here, and by `flush`
         self.thread = threading.get_ident()
@@ -53,6 +54,7 @@ class Session:
             dtype = _DTYPES.get(target.original.dtype, str(target.original.dtype))
             target.index = self.update.add_target(target.name, found.scheme, dtype, rows, target.cols, found.codes, found.scales,
                                                   found.zero_points)
+            self.written.update(part.untyped_storage()._cdata for part in found.parts())
         self.targets.append(target)
         return target
 
@@ -68,6 +70,8 @@ class Session:
 
     def put(self, target: Target, start: int, source: torch.Tensor) -> None:
         """Elements [start, start + n) of the flattened parameter, as they are now."""
+        if hasattr(source, "__tensor_flatten__"):
+            raise _error("unsupported", target.name, f"expected a plain tensor, got a {type(source).__name__}")
         self.placements.forget(target)
         native = target.index is not None and target.name not in self.learned.in_whole
         waits = target.temporary is None and native and self._by_rows(target, start, source)
@@ -149,6 +153,7 @@ class Session:
 
     def _give(self, target: Target, start: int, source: torch.Tensor) -> None:
         lasting = source.dtype == target.original.dtype and source.is_contiguous() and self.lifetimes.lasts(source)
+        lasting &= source.untyped_storage()._cdata not in self.written
         converted = source if lasting else source.detach().to(device="cpu", dtype=target.original.dtype).contiguous()
         if not self._put_rows(target, start // target.cols, converted, lasting):
             self.materialize(target)
