@@ -270,6 +270,44 @@ class Loaders(OnlineModelTest):
                 self.check_reload(1, self.generator(1))
                 self.check_reload(2, checkpoint(2, self.dtype).items())
 
+    def test_a_loader_may_free_what_it_was_given(self):
+        def empties(param, loaded):
+            param.data.copy_(loaded)
+            loaded.untyped_storage().resize_(0)
+
+        def empties_the_one_before(param, loaded):
+            for tensor in earlier:
+                tensor.untyped_storage().resize_(0)
+            param.data.copy_(loaded)
+            earlier[:] = [loaded]
+
+        def empties_what_it_put_in_place(param, loaded):
+            param.data = loaded
+            loaded.untyped_storage().resize_(0)
+
+        def has_other_data(param, loaded):
+            param.data.copy_(loaded)
+            loaded.data = torch.zeros_like(loaded)
+
+        def has_no_data(param, loaded):
+            param.data.copy_(loaded)
+            loaded.data = loaded.new_empty(0)
+
+        def empties_in_a_thread(param, loaded):
+            with concurrent.futures.ThreadPoolExecutor(1) as executor:
+                param.data.copy_(loaded)
+                executor.submit(empties_the_one_before, param, loaded).result()
+
+        resize = torch.UntypedStorage.resize_
+        for configuration in (Int8WeightOnlyConfig(version=2), Float8WeightOnlyConfig(granularity=PerTensor())):
+            self.configuration, self.model = configuration, loaded_model(configuration, self.dtype)
+            for loader in (empties, empties_the_one_before, empties_what_it_put_in_place, has_other_data, has_no_data, empties_in_a_thread):
+                earlier = []
+                self.load_down_weights_by(loader)
+                self.check_reload(1, self.generator(1))
+                self.check_reload(2, checkpoint(2, self.dtype).items())
+        self.assertIs(torch.UntypedStorage.resize_, resize)
+
     def test_a_tensor_in_the_parameters_place_may_be_written_later(self):
         buffers = []
 

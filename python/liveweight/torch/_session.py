@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
@@ -93,7 +95,7 @@ class Session:
         """`source`, to be read at the next `flush`; a copy of it where it may be another by then."""
         if self.lifetimes.stays(source):
             self.read_later.add(source.untyped_storage()._cdata)
-            return source
+            return source.detach()  # which goes on to have this data, whatever the loader makes `data` of its own one
         return torch.empty(source.shape, dtype=target.original.dtype).copy_(source.detach())
 
     def before_write(self, tensor: torch.Tensor) -> None:
@@ -104,6 +106,12 @@ class Session:
         for target in self.targets if storage in self.lifetimes.lasting else ():
             if any(share_memory(source, tensor) for _, source in target.borrowed):
                 self._take(target)
+
+    def before_resize(self, storage: torch.UntypedStorage) -> None:
+        """Somebody is about to, and may free it."""
+        with self.lock, self._on_its_own():
+            if storage._cdata in self.read_later or storage._cdata in self.lifetimes.lasting:
+                self.before_write(torch.empty(0, dtype=torch.uint8, device=storage.device).set_(storage))
 
     def _take(self, target: Target) -> None:
         """Quantizes now what was borrowed for it."""
@@ -124,12 +132,17 @@ class Session:
 
     def flush(self, last: bool = False) -> None:
         """Gives what is pending to the native update, and quantizes temporaries that are whole."""
-        with self.lock:
-            self.flushing = threading.get_ident()
-            try:
-                self._flush(last)
-            finally:
-                self.flushing = None
+        with self.lock, self._on_its_own():
+            self._flush(last)
+
+    @contextmanager
+    def _on_its_own(self) -> Iterator[None]:
+        """Within it, this thread's operations are not the loader's."""
+        before, self.flushing = self.flushing, threading.get_ident()
+        try:
+            yield
+        finally:
+            self.flushing = before
 
     def _flush(self, last: bool) -> None:
         for targets, tensor in self.placements.take_rewritten():

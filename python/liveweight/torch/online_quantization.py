@@ -25,6 +25,7 @@ from ._modules import named_modules
 from ._recorder import Recorder, Recording
 from ._session import Learned, Session
 from ._sources import for_loader
+from ._storages import watched_storages
 from ._target import Target
 from ._threads import recorded_threads
 
@@ -120,7 +121,7 @@ def _reload(model: torch.nn.Module, state: ModuleState, load: Callable[[Session,
             for name in names:
                 module, attribute, _ = places[name]
                 module._parameters[attribute] = recorder.parameter
-        with recording, recorded_threads():
+        with recording, recorded_threads(), watched_storages(session):
             updated = load(session, recording)
             _take_replacements(recorders, places)
         session.prepare()
