@@ -187,6 +187,16 @@ class OnlineQuantization(OnlineModelTest):
             reload_weights(Loader(model), self.generator(2))
             self.assertTrue(torch.equal(model.embed.weight, checkpoint(2, self.dtype)["embed"]))
 
+    def test_a_module_may_refer_to_its_parent(self):
+        model = Model(self.dtype)
+        for layer in model.layers:
+            layer.model = model
+        maybe_save_metadata_and_attributes_for_weight_reloading(model, SimpleNamespace(quantization="torchao"))
+        reload_weights(Loader(model), self.generator(1))
+        expected = Model(self.dtype)
+        torch.no_grad()(load_weights)(Loader(expected), self.generator(1))
+        self.assertEqual(bits(model), bits(expected))
+
     def test_nothing_of_a_reload_stays_behind(self):
         reload_weights(Loader(self.model), self.generator(1))
         gc.collect()

@@ -1,6 +1,8 @@
 """reload() against torchao's own quantize_ on the CPU: equal bits, same storages, all or nothing."""
 import importlib.util
 import unittest
+import unittest.mock
+from collections import OrderedDict
 
 HAS_TORCHAO = all(importlib.util.find_spec(package) for package in ("torch", "torchao"))
 if HAS_TORCHAO:
@@ -13,6 +15,7 @@ if HAS_TORCHAO:
     from liveweight.torch import Destination, register_adapter, reload
     from liveweight.torch._adapters import _adapters
     from liveweight.torch._fallback import inner_tensors
+    from liveweight.torch._session import Session
 
     def configurations():
         for granularity in (PerRow(), PerTensor()):
@@ -87,6 +90,115 @@ class Reload(unittest.TestCase):
         reload(self.model, stream())
         self.assertEqual(bits(self.model), bits(quantized(1, self.configuration)))
 
+    def test_what_containers_keep_is_read_where_it_lies(self):
+        put_rows = Session._put_rows
+        for convert in (dict, OrderedDict, list, tuple, OrderedDict.items, lambda w: iter(OrderedDict(w).items())):
+            items = weights(1).items()
+            with unittest.mock.patch.object(Session, "_put_rows", autospec=True, side_effect=put_rows) as puts:
+                reload(self.model, convert(OrderedDict(items) if convert is OrderedDict.items else items))
+            self.assertTrue(puts.call_args_list and all(lasting for *_, lasting in (call.args for call in puts.call_args_list)))
+            self.assertEqual(bits(self.model), bits(quantized(1, self.configuration)))
+
+    @unittest.skipUnless(importlib.util.find_spec("numpy"), "numpy is not installed")
+    def test_arrays_of_numpys_come_as_tensors_do(self):
+        for convert in (dict, lambda w: ((k, v) for k, v in w.items())):
+            reload(self.model, convert({name: value.float().numpy() if value.is_floating_point() else value.numpy()
+                                        for name, value in weights(1).items()}))
+            self.assertEqual(bits(self.model), bits(quantized(1, self.configuration)))
+            reload(self.model, weights(0))
+        backwards = weights(1)["3.weight"].float().numpy()[::-1]
+        self.assert_refused({**weights(1), "3.weight": backwards}, "wrong_dtype", "3.weight")
+
+    def test_what_is_no_name_and_tensor_is_refused_by_what_it_is(self):
+        new = weights(1)
+        for item, name, sentence in [(("3.weight", [1.0]), "3.weight", "3.weight: expected a tensor, got a list of 1"),
+                                     (("3.weight", lambda: new), "3.weight", "3.weight: expected a tensor, got a function"),
+                                     ("3.weight", "#2", "#2: expected a name and a tensor, got a str"),
+                                     (("3.weight", 0, new), "#2", "#2: expected a name and a tensor, got a tuple of 3")]:
+            items = [*new.items()]
+            items[2] = item
+            with self.assertRaisesRegex(liveweight.Error, sentence) as caught:
+                reload(self.model, items)
+            self.assertEqual((caught.exception.code, caught.exception.names), ("invalid_argument", [name]))
+            self.assertEqual(bits(self.model), self.before)
+
+    def test_quantized_weights_are_refused_by_their_class(self):
+        new = {**weights(1), "1.weight": quantized(1, self.configuration)[1].weight}
+        self.assert_refused(new, "unsupported", "1.weight")
+
+    def test_a_name_comes_once(self):
+        new = weights(1)
+        for convert in (list, lambda w: (item for item in w)):
+            with self.assertRaisesRegex(liveweight.Error, "3.weight: expected it once, got it twice") as caught:
+                reload(self.model, convert([*new.items(), ("3.weight", new["3.weight"])]))
+            self.assertEqual((caught.exception.code, caught.exception.names), ("duplicate_tensor", ["3.weight"]))
+            self.assertEqual(bits(self.model), self.before)
+
+    def test_ties_come_alike_or_are_refused(self):
+        module = nn.Sequential(nn.Linear(8, 8, bias=False), nn.Linear(8, 8, bias=False), nn.Linear(8, 8, bias=False))
+        module[2].weight = module[0].weight
+        new, other = torch.randn(8, 8), torch.randn(8, 8)
+        new[0, 0], new[0, 1] = 0.0, -0.0
+        almost = new.clone()
+        almost[0, 1] = 0.0
+        for convert in (dict, lambda w: ((k, v.clone()) for k, v in w.items())):
+            self.assertEqual(reload(module, convert({"0.weight": new, "1.weight": other, "2.weight": new.clone()})),
+                             {"0.weight", "1.weight", "2.weight"})
+            self.assertTrue(torch.equal(module[0].weight, new) and torch.equal(module[1].weight, other))
+            for odd in (other, almost, new.double()):
+                with self.assertRaisesRegex(liveweight.Error, "2.weight: expected what came for 0.weight") as caught:
+                    reload(module, convert({"0.weight": new, "1.weight": new, "2.weight": odd}))
+                self.assertEqual((caught.exception.code, caught.exception.names), ("duplicate_tensor", ["2.weight"]))
+                self.assertTrue(torch.equal(module[1].weight, other))
+
+    def test_tensors_of_the_module_itself_may_change_places(self):
+        module = nn.Sequential(*(nn.Linear(64, 64, bias=False) for _ in range(3)))
+        for part in module:
+            part.register_buffer("steps", torch.randint(100, (3,)))
+        before = {name: value.clone() for name, value in module.state_dict().items()}
+        lives = module.state_dict()
+        reload(module, {f"{(i + 1) % 3}.{name}": lives[f"{i}.{name}"] for i in range(3) for name in ("weight", "steps")})
+        for i in range(3):
+            for name in ("weight", "steps"):
+                self.assertTrue(torch.equal(module.state_dict()[f"{(i + 1) % 3}.{name}"], before[f"{i}.{name}"]))
+
+    def test_a_buffer_takes_its_own_dtype_bit_for_bit(self):
+        def module(seed):
+            torch.manual_seed(seed)
+            made = nn.Sequential(nn.Linear(8, 8, bias=False))
+            values = torch.randn(4, 4)
+            values[0, 0], values[1] = -0.0, float("nan")
+            for dtype in (torch.int8, torch.int64, torch.bool, torch.bfloat16, torch.float8_e4m3fn, torch.float64, torch.complex64):
+                made.register_buffer(f"of_{str(dtype)[6:]}", (values * 10).to(dtype))
+            made.register_buffer("mask", torch.full((4, 4), -float("inf")).triu(seed))
+            return made
+
+        for convert in (dict, OrderedDict, lambda w: ((k, v) for k, v in w.items())):
+            ours, theirs = module(0), module(1)
+            addresses = [buffer.data_ptr() for buffer in ours.buffers()]
+            self.assertEqual(reload(ours, convert(theirs.state_dict())), set(theirs.state_dict()))
+            self.assertEqual(bits(ours), bits(theirs))
+            self.assertEqual([buffer.data_ptr() for buffer in ours.buffers()], addresses)
+
+    def test_a_buffer_of_integers_wraps_no_others(self):
+        module = nn.Linear(2, 2)
+        for name, value in {"table": torch.arange(4, dtype=torch.int8), "steps": torch.tensor(3)}.items():
+            module.register_buffer(name, value)
+        before = bits(module)
+        for name, value in {"table": torch.rand(4) * 300, "steps": torch.tensor(3.5)}.items():
+            for new in (value, value.int()):
+                with self.assertRaises(liveweight.Error) as caught:
+                    reload(module, {**module.state_dict(), name: new})
+                self.assertEqual((caught.exception.code, caught.exception.names), ("wrong_dtype", [name]))
+                self.assertEqual(bits(module), before)
+
+    def test_a_module_may_refer_to_its_parent(self):
+        module, new = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4)), nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+        for part in module:
+            part.parent = module
+        self.assertEqual(reload(module, new.state_dict()), set(new.state_dict()))
+        self.assertEqual(bits(module), bits(new))
+
     def assert_refused(self, new, code, name):
         for convert in (dict, lambda w: ((k, v) for k, v in w.items())):
             with self.assertRaises(liveweight.Error) as caught:
@@ -103,7 +215,7 @@ class Reload(unittest.TestCase):
         self.assert_refused({**new, "9.weight": new["3.weight"]}, "unknown_tensor", "9.weight")
         self.assert_refused({**new, "3.weight": new["3.weight"].t()}, "wrong_shape", "3.weight")
         self.assert_refused({**new, "3.weight": new["3.weight"].int()}, "wrong_dtype", "3.weight")
-        for name in ("0.weight", "4.weight", "2.running_mean"):
+        for name in ("0.weight", "4.weight", "2.weight"):
             bad = new[name].clone()
             bad.view(-1)[5] = float("nan")
             self.assert_refused({**new, name: bad}, "non_finite", name)
@@ -260,6 +372,25 @@ class SeparateScales(unittest.TestCase):
                 got = module.weight.t() if options.get("transposed") else module.weight
                 self.assertTrue(torch.equal(got.contiguous().view(torch.uint8), codes.view(torch.uint8)))
                 self.assertTrue(torch.equal(module.weight_scale, scales))
+
+    def test_a_scale_follows_and_must_not_come(self):
+        codes, scales = liveweight.quantize(torch.randn(64, 64).bfloat16(), "fp8_per_channel")
+        module = nn.Sequential(self.pair(codes, scales))
+        with self.assertRaisesRegex(liveweight.Error, "0.weight_scale: it follows from 0.weight, and must not come") as caught:
+            reload(module, {"0.weight": torch.randn(64, 64), "0.weight_scale": scales})
+        self.assertEqual((caught.exception.code, caught.exception.names), ("unknown_tensor", ["0.weight_scale"]))
+        self.assertTrue(torch.equal(module[0].weight.view(torch.uint8), codes.view(torch.uint8)))
+
+    def test_a_static_scale_of_activations_stays_unless_it_comes(self):
+        new = torch.randn(64, 64).bfloat16()
+        for register in ("register_parameter", "register_buffer"):
+            module = self.pair(*liveweight.quantize(torch.randn(64, 64).bfloat16(), "fp8_per_tensor"))
+            getattr(module, register)("input_scale", nn.Parameter(torch.tensor([float("inf")]), requires_grad=False))
+            self.assertEqual(reload(module, {"weight": new}), {"weight"})
+            self.assertEqual(module.input_scale.item(), float("inf"))
+            self.assertTrue(torch.equal(module.weight_scale, liveweight.quantize(new, "fp8_per_tensor")[1]))
+            self.assertEqual(reload(module, {"weight": new, "input_scale": torch.tensor([2.0])}), {"weight", "input_scale"})
+            self.assertEqual(module.input_scale.item(), 2)
 
     def test_an_adapter_of_ones_own(self):
         class Halves(nn.Module):

@@ -20,18 +20,19 @@ class Lifetimes:
     asks for the next, or to the end, if it does not write there."""
 
     def __init__(self):
-        self.own: set[int] = set()  # the module's, which the reload itself writes
         self.given: int | None = None  # what it was given last
-        self.lasting: set[int] = set()  # what somebody else keeps until the end
-        self.mapped: list[torch.UntypedStorage] = []  # those of `lasting` that are mapped files
+        self.lasting: dict[int, torch.UntypedStorage] = {}  # what stays until the end; held, so that no other has its identity
         self.mappings = Mappings()
 
     def give(self, tensor: torch.Tensor, lasts: bool) -> None:
         self.given = tensor.untyped_storage()._cdata
-        if self.given in self.own:
-            self.given = None
-        elif lasts:
-            self.lasting.add(self.given)
+        if lasts:
+            self.keep(tensor)
+
+    def keep(self, tensor: torch.Tensor) -> None:
+        """Somebody else does, until the end."""
+        storage = tensor.untyped_storage()
+        self.lasting[storage._cdata] = storage
 
     def take_back(self) -> None:
         self.given = None
@@ -44,14 +45,11 @@ class Lifetimes:
         if source.device.type != "cpu":
             return False
         storage = source.untyped_storage()
-        if storage._cdata in self.own:
-            return False
         if storage._cdata in self.lasting:
             return True
         if source.numel() * source.element_size() < _WORTH_BORROWING or not self.mappings.is_file(source.data_ptr()):
             return False
-        self.lasting.add(storage._cdata)
-        self.mapped.append(storage)  # held, so that no other storage can have its identity
+        self.keep(source)
         return True
 
 

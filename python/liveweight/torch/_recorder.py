@@ -11,6 +11,7 @@ import threading
 import types
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import isnan
 
 import torch
 from torch.utils._python_dispatch import (TorchDispatchMode, _get_current_dispatch_mode, _pop_mode, _pop_mode_temporarily,
@@ -49,10 +50,14 @@ class Recorder:
         return parameter
 
     def replace(self, value: torch.Tensor) -> None:
-        """All elements come from a tensor of the loader's own."""
+        """All elements come from a tensor of the loader's own; none where it is given back what it got, as by `param.data += x`."""
         name = self.targets[0].name
-        if value.is_meta or not has_memory(value):
-            raise _error("unsupported", name, f"expected data with values, got {type(value).__name__}")
+        if self._is_all(value):
+            return
+        if value.is_meta:
+            raise _error("unsupported", name, "expected a tensor with values, got one on the meta device")
+        if not has_memory(value):
+            raise _error("unsupported", name, f"expected a tensor with memory of its own, got a {type(value).__name__}")
         if value.dtype != self.facts.dtype and not all(target.is_plain() for target in self.targets):
             raise _error("wrong_dtype", name, f"expected data of {self.facts.dtype}, got {value.dtype}: other values would be quantized")
         if value.shape != self.facts.shape:
@@ -60,6 +65,12 @@ class Recorder:
         with self.session.lock:
             if self.session.open:
                 self.session.place(self.targets, value.detach())
+
+    def _is_all(self, value: torch.Tensor) -> bool:
+        """Whether it is a view of all elements of this one, as they lie."""
+        ours = self.parameter
+        return (value.is_meta and value.untyped_storage()._cdata == self.storage._cdata and value.dtype == ours.dtype
+                and value.shape == ours.shape and value.stride() == ours.stride())
 
 
 @functools.cache
@@ -89,6 +100,15 @@ def _tensors(values):
             yield value
         elif isinstance(value, (list, tuple)):
             yield from _tensors(value)
+
+
+def _is_nan(value: complex) -> bool:
+    return isinstance(value, float) and isnan(value)
+
+
+def _takes_to_meta(args, device) -> bool:
+    """Whether tensors with values are to lose them."""
+    return torch.device(device).type == "meta" and any(not tensor.is_meta for tensor in _tensors(args))
 
 
 class Recording(TorchDispatchMode):
@@ -134,8 +154,8 @@ class Recording(TorchDispatchMode):
         if func is _aten.copy_.default and self._record_copy(*args[:2]):
             return args[0]
         written = list(_tensors(args[i] if i < len(args) else kwargs.get(name) for i, name in places))
-        if kwargs.get("device") is not None and torch.device(kwargs["device"]).type == "meta":
-            kwargs = {**kwargs, "device": self.device}  # the loader asks for that of a parameter's view: there is none on meta
+        if kwargs.get("device") is not None and _takes_to_meta(args, kwargs["device"]):
+            kwargs = {**kwargs, "device": self.device}  # the loader has that of a parameter's view
         if any(self._recorder(tensor) for tensor in _tensors((*args, *kwargs.values()))):
             with self.session.lock:
                 return self._record(func, args, kwargs, written)
@@ -147,7 +167,7 @@ class Recording(TorchDispatchMode):
     def _record(self, func, args, kwargs, written):
         if not self.session.open:
             return func(*args, **kwargs)
-        if func in _FILLS and self._record_padding(args[0], args[1] if len(args) > 1 else 0):
+        if func in _FILLS and self._record_fill(args[0], args[1] if len(args) > 1 else 0):
             return args[0]
         self._before_write(written)
         result = self._run_on_temporaries(func, args, kwargs, written)
@@ -193,12 +213,17 @@ class Recording(TorchDispatchMode):
                     self.session.put(target, view.storage_offset(), source)
         return True
 
-    def _record_padding(self, view: torch.Tensor, value: float) -> bool:
-        """A fill of what lies behind the elements that were copied just before, as vLLM pads vocabularies."""
+    def _record_fill(self, view: torch.Tensor, value: float) -> bool:
+        """Of what lies behind the elements that were copied just before, as vLLM pads vocabularies; or by NaN before anything
+        came, which brings nothing."""
         recorder, start = self._recorder(view), view.storage_offset()
         if view.numel() == 0:
             return True
-        if view.dtype != recorder.facts.dtype or not view.is_contiguous():
+        if view.dtype != recorder.facts.dtype:
+            return False
+        if view.is_floating_point() and _is_nan(value) and all(map(self.session.has_nothing_of, recorder.targets)):
+            return True
+        if not view.is_contiguous():
             return False
         if not all(self.session.is_pending_before(target, start) for target in recorder.targets):
             return False
@@ -208,6 +233,7 @@ class Recording(TorchDispatchMode):
 
     def _run_on_temporaries(self, func, args, kwargs, written):
         writes_all = func in _WRITES_ALL
+        empties = func is _aten.fill_.Scalar and _is_nan(args[1])
 
         def real(tensor):
             recorder = self._recorder(tensor)
@@ -229,6 +255,8 @@ class Recording(TorchDispatchMode):
             target = recorder.targets[0]
             mark = target.temporary.mark if writes_all else target.temporary.mark_written
             mark(tensor)
+            if empties and tensor.dtype == target.original.dtype:
+                target.temporary.unmark(tensor)
             self._repeat(recorder, target)
             if result is not None and func._schema.returns and func._schema.returns[0].alias_info is not None:
                 result = tensor

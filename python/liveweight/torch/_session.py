@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -39,6 +40,7 @@ class Session:
         self.layers: list[Layer] = []
         self.pending: dict[Target, Pieces] = {}
         self.pending_bytes = 0
+        self.written: set[int] = set()  # storages that the commit writes to
         self.read_later: set[int] = set()  # storages that they are read from
         self.lock = threading.RLock()  # a loader may have several threads; held around what they do here, and by `flush`
         self.thread = threading.get_ident()
@@ -52,11 +54,11 @@ class Session:
         found = None if target.layers else self.destination(target)
         if found is not None:
             target.destination = found
-            self.lifetimes.own.update(part.untyped_storage()._cdata for part in found.parts())
             rows = target.original.shape.numel() // target.cols
             dtype = _DTYPES.get(target.original.dtype, str(target.original.dtype))
             target.index = self.update.add_target(target.name, found.scheme, dtype, rows, target.cols, found.codes, found.scales,
                                                   found.zero_points)
+            self.written.update(part.untyped_storage()._cdata for part in found.parts())
         self.targets.append(target)
         return target
 
@@ -94,7 +96,7 @@ class Session:
         """`source`, to be read at the next `flush`; a copy of it where it may be another by then."""
         if self.lifetimes.stays(source):
             self.read_later.add(source.untyped_storage()._cdata)
-            return source
+            return source.detach()  # which goes on to have this data, whatever the loader makes `data` of its own one
         return torch.empty(source.shape, dtype=target.original.dtype).copy_(source.detach())
 
     def before_write(self, tensor: torch.Tensor) -> None:
@@ -106,6 +108,12 @@ class Session:
             if any(share_memory(source, tensor) for _, source in target.borrowed):
                 self._take(target)
 
+    def before_resize(self, storage: torch.UntypedStorage) -> None:
+        """Somebody is about to, and may free it."""
+        with self.lock, self._on_its_own():
+            if storage._cdata in self.read_later or storage._cdata in self.lifetimes.lasting:
+                self.before_write(torch.empty(0, dtype=torch.uint8, device=storage.device).set_(storage))
+
     def _take(self, target: Target) -> None:
         """Quantizes now what was borrowed for it."""
         self._undo_within(target)
@@ -116,18 +124,26 @@ class Session:
     def is_pending_before(self, target: Target, start: int) -> bool:
         return target in self.pending and self.pending[target].ends_at(start)
 
+    def has_nothing_of(self, target: Target) -> bool:
+        return target not in self.pending and not target.is_made() and self._is_untouched(target)
+
     @staticmethod
     def _by_rows(target: Target, start: int, source: torch.Tensor) -> bool:
         return start % target.cols == 0 and source.numel() % target.cols == 0
 
     def flush(self, last: bool = False) -> None:
         """Gives what is pending to the native update, and quantizes temporaries that are whole."""
-        with self.lock:
-            self.flushing = threading.get_ident()
-            try:
-                self._flush(last)
-            finally:
-                self.flushing = None
+        with self.lock, self._on_its_own():
+            self._flush(last)
+
+    @contextmanager
+    def _on_its_own(self) -> Iterator[None]:
+        """Within it, this thread's operations are not the loader's."""
+        before, self.flushing = self.flushing, threading.get_ident()
+        try:
+            yield
+        finally:
+            self.flushing = before
 
     def _flush(self, last: bool) -> None:
         for targets, tensor in self.placements.take_rewritten():
@@ -151,6 +167,7 @@ class Session:
 
     def _give(self, target: Target, start: int, source: torch.Tensor) -> None:
         lasting = source.dtype == target.original.dtype and source.is_contiguous() and self.lifetimes.lasts(source)
+        lasting &= source.untyped_storage()._cdata not in self.written
         converted = source if lasting else source.detach().to(device="cpu", dtype=target.original.dtype).contiguous()
         if not self._put_rows(target, start // target.cols, converted, lasting):
             self.materialize(target)

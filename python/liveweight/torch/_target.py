@@ -54,6 +54,12 @@ class Temporary:
         by_bytes.view(-1).view(_BY_BYTES[size]).as_strided(view.shape, view.stride(), view.storage_offset()).fill_(-1)
         self._set(by_bytes.bool().all(1).view(self.came.shape))
 
+    def unmark(self, view: torch.Tensor) -> None:
+        """All of a view is NaN, as a loader has it that looks for what does not come."""
+        if self._has_nan():
+            self.came.as_strided(view.shape, view.stride(), view.storage_offset()).fill_(False)
+            self._set(self.came)
+
     def _has_nan(self) -> bool:
         return self.data.is_floating_point() and self.data.element_size() > 1
 
@@ -112,6 +118,8 @@ class Target:
         self.name = f"{module_name}.{attribute}" if module_name else attribute
         self.cols = max(1, original.shape[-1]) if len(original.shape) > 1 else 1
         self.layers: list[Layer] = []  # those that make more of it than its bytes; they want it as a temporary
+        self.is_buffer = False  # and not quantized: it takes what comes as it is
+        self.is_optional = False  # it stays as it is where nothing comes
         self.index: int | None = None  # in the native update; None for those that only a temporary can hold
         self.destination: Destination | None = None  # likewise
         self.temporary: Temporary | None = None

@@ -33,7 +33,7 @@ def recorded_threads() -> Iterator[None]:
 
 
 def _start(thread: threading.Thread) -> None:
-    for mode in _get_current_dispatch_mode_stack():
+    for mode in reversed(_get_current_dispatch_mode_stack()):
         if isinstance(mode, Recording) and mode.session.listens():
             _record(thread, mode)
     _start_as_before(thread)
@@ -43,7 +43,7 @@ def _record(thread: threading.Thread, recording: Recording) -> None:
     run = thread.run
 
     def recorded_run():
-        del thread.run  # which refers to it
+        thread.__dict__.pop("run", None)  # which refers to it, and to those of models that are reloaded within a reload
         with recording.in_this_thread():
             run()
     thread.run = recorded_run

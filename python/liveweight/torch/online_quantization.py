@@ -21,9 +21,11 @@ from ._adapters import TensorFacts
 from ._configuration import quantization_case, torchao_configuration
 from ._layers import claim_targets, processed_layers
 from ._module_state import ModuleState
+from ._modules import named_modules
 from ._recorder import Recorder, Recording
 from ._session import Learned, Session
-from ._sources import hold_container
+from ._sources import for_loader
+from ._storages import watched_storages
 from ._target import Target
 from ._threads import recorded_threads
 
@@ -82,7 +84,7 @@ def support_quantized_model_reload_from_hp_weights(original_load_weights: Callab
 
         def load(session, recording):
             with _vllm.loads_plainly(model):
-                return original_load_weights(auto_weight_loader, hold_container(session, weights, recording.paused), mapper=mapper)
+                return original_load_weights(auto_weight_loader, for_loader(session, weights, recording.paused), mapper=mapper)
         return _reload(model, state, load)
 
     return patched_model_load_weights
@@ -116,7 +118,7 @@ def _reload(model: torch.nn.Module, state: ModuleState, load: Callable[[Session,
     recording = Recording(session, [recorder for recorder, _ in recorders], state.plain_tensors(), device)
     try:
         _stand_in(recorders, places)
-        with recording, recorded_threads():
+        with recording, recorded_threads(), watched_storages(session):
             updated = load(session, recording)
             _take_replacements(recorders, places)
         model.process_weights_after_loading_already_called = True
@@ -147,7 +149,7 @@ def _roll_back(session: Session, state: ModuleState) -> None:
 def _places(model: torch.nn.Module) -> dict[str, tuple[torch.nn.Module, str, torch.Tensor]]:
     """module, attribute and live tensor of every parameter, by each of its names."""
     places = {}
-    for prefix, module in model.named_modules(remove_duplicate=False):
+    for prefix, module in named_modules(model):
         for attribute, live in module._parameters.items():
             if live is not None:
                 places[f"{prefix}.{attribute}" if prefix else attribute] = module, attribute, live
