@@ -301,7 +301,8 @@ class Loaders(OnlineModelTest):
         resize = torch.UntypedStorage.resize_
         for configuration in (Int8WeightOnlyConfig(version=2), Float8WeightOnlyConfig(granularity=PerTensor())):
             self.configuration, self.model = configuration, loaded_model(configuration, self.dtype)
-            for loader in (empties, empties_the_one_before, empties_what_it_put_in_place, has_other_data, has_no_data, empties_in_a_thread):
+            for loader in (empties, empties_the_one_before, empties_what_it_put_in_place, has_other_data, has_no_data,
+                           empties_in_a_thread):
                 earlier = []
                 self.load_down_weights_by(loader)
                 self.check_reload(1, self.generator(1))
