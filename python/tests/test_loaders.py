@@ -59,7 +59,7 @@ class Loaders(OnlineModelTest):
 
     def test_a_parameter_takes_no_view_of_another(self):
         self.load_down_weights_by(lambda param, loaded: setattr(param, "data", self.model.layers[0].norm.weight.data))
-        with self.assertRaisesRegex(liveweight.Error, "layers.0.down.weight: expected a tensor with values, got one on the meta device"):
+        with self.assertRaisesRegex(liveweight.Error, "layers.0.down.weight: expected a tensor with values, got one on the meta"):
             reload_weights(Loader(self.model), self.generator(1))
 
     def test_a_view_of_another_dtype_is_written_by_its_bytes(self):
@@ -324,7 +324,8 @@ class Loaders(OnlineModelTest):
         resize = torch.UntypedStorage.resize_
         for configuration in (Int8WeightOnlyConfig(version=2), Float8WeightOnlyConfig(granularity=PerTensor())):
             self.configuration, self.model = configuration, loaded_model(configuration, self.dtype)
-            for loader in (empties, empties_the_one_before, empties_what_it_put_in_place, has_other_data, has_no_data, empties_in_a_thread):
+            for loader in (empties, empties_the_one_before, empties_what_it_put_in_place, has_other_data, has_no_data,
+                           empties_in_a_thread):
                 earlier = []
                 self.load_down_weights_by(loader)
                 self.check_reload(1, self.generator(1))

@@ -152,6 +152,18 @@ class OnlineQuantization(OnlineModelTest):
                 reload_weights(Loader(self.model), {**good, name: tensor}.items())
             self.assertEqual(snapshot(self.model), before)
 
+    def test_what_an_iterator_writes_itself_is_missing_and_the_error_says_why(self):
+        def writes(weights):
+            for name, tensor in weights:
+                if name == "0.down":
+                    self.model.layers[0].down.weight.data.copy_(tensor)
+                else:
+                    yield name, tensor
+        with self.assertRaisesRegex(liveweight.Error, "layers.0.down.weight: .* got none .* what an iterator of weights"):
+            reload_weights(Loader(self.model), writes(self.generator(1)))
+        with self.assertRaisesRegex(liveweight.Error, r"layers.0.down.weight: .* got none \(something of 1 tensors is missing\)"):
+            reload_weights(Loader(self.model), (item for item in self.generator(1) if item[0] != "0.down"))
+
     def test_a_partial_reload_only_where_asked_for(self):
         weights = {"0.down": checkpoint(1, self.dtype)["0.down"]}
         with self.assertRaises(liveweight.Error):

@@ -22,6 +22,7 @@ class Lifetimes:
     def __init__(self):
         self.given: int | None = None  # what it was given last
         self.lasting: dict[int, torch.UntypedStorage] = {}  # what stays until the end; held, so that no other has its identity
+        self.written: set[int] = set()  # what the commit writes to
         self.mappings = Mappings()
 
     def give(self, tensor: torch.Tensor, lasts: bool) -> None:
@@ -45,8 +46,8 @@ class Lifetimes:
         if source.device.type != "cpu":
             return False
         storage = source.untyped_storage()
-        if storage._cdata in self.lasting:
-            return True
+        if storage._cdata in self.lasting or storage._cdata in self.written:
+            return storage._cdata not in self.written
         if source.numel() * source.element_size() < _WORTH_BORROWING or not self.mappings.is_file(source.data_ptr()):
             return False
         self.keep(source)

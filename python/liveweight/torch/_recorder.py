@@ -37,6 +37,8 @@ class Recorder:
         self.kind, self.attributes = kind, attributes
         self.parameter = self._dressed(_recording_class(kind, device), empty)
         self.parameter._liveweight_recorder = self
+        for target in targets:
+            target.stand_in = self.parameter
         self.storage = self.parameter.untyped_storage()  # held: its identity is how views are known
 
     def rebuild(self, data: torch.Tensor) -> torch.nn.Parameter:
@@ -50,7 +52,7 @@ class Recorder:
         return parameter
 
     def replace(self, value: torch.Tensor) -> None:
-        """All elements come from a tensor of the loader's own; none where it is given back what it got, as by `param.data += x`."""
+        """All elements come from a tensor of the loader's own; none where it is what the loader got, as in `param.data += x`."""
         name = self.targets[0].name
         if self._is_all(value):
             return

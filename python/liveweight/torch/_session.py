@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -40,7 +39,6 @@ class Session:
         self.layers: list[Layer] = []
         self.pending: dict[Target, Pieces] = {}
         self.pending_bytes = 0
-        self.written: set[int] = set()  # storages that the commit writes to
         self.read_later: set[int] = set()  # storages that they are read from
         self.lock = threading.RLock()  # a loader may have several threads; held around what they do here, and by `flush`
         self.thread = threading.get_ident()
@@ -58,7 +56,7 @@ class Session:
             dtype = _DTYPES.get(target.original.dtype, str(target.original.dtype))
             target.index = self.update.add_target(target.name, found.scheme, dtype, rows, target.cols, found.codes, found.scales,
                                                   found.zero_points)
-            self.written.update(part.untyped_storage()._cdata for part in found.parts())
+            self.lifetimes.written.update(part.untyped_storage()._cdata for part in found.parts())
         self.targets.append(target)
         return target
 
@@ -110,9 +108,8 @@ class Session:
 
     def before_resize(self, storage: torch.UntypedStorage) -> None:
         """Somebody is about to, and may free it."""
-        with self.lock, self._on_its_own():
-            if storage._cdata in self.read_later or storage._cdata in self.lifetimes.lasting:
-                self.before_write(torch.empty(0, dtype=torch.uint8, device=storage.device).set_(storage))
+        if storage._cdata in self.read_later or storage._cdata in self.lifetimes.lasting:
+            self._on_its_own(lambda: self.before_write(torch.empty(0, dtype=torch.uint8, device=storage.device).set_(storage)))
 
     def _take(self, target: Target) -> None:
         """Quantizes now what was borrowed for it."""
@@ -133,17 +130,16 @@ class Session:
 
     def flush(self, last: bool = False) -> None:
         """Gives what is pending to the native update, and quantizes temporaries that are whole."""
-        with self.lock, self._on_its_own():
-            self._flush(last)
+        self._on_its_own(self._flush, last)
 
-    @contextmanager
-    def _on_its_own(self) -> Iterator[None]:
-        """Within it, this thread's operations are not the loader's."""
-        before, self.flushing = self.flushing, threading.get_ident()
-        try:
-            yield
-        finally:
-            self.flushing = before
+    def _on_its_own(self, step: Callable, *arguments) -> None:
+        """Within `step`, this thread's operations are not the loader's."""
+        with self.lock:
+            before, self.flushing = self.flushing, threading.get_ident()
+            try:
+                step(*arguments)
+            finally:
+                self.flushing = before
 
     def _flush(self, last: bool) -> None:
         for targets, tensor in self.placements.take_rewritten():
@@ -167,7 +163,6 @@ class Session:
 
     def _give(self, target: Target, start: int, source: torch.Tensor) -> None:
         lasting = source.dtype == target.original.dtype and source.is_contiguous() and self.lifetimes.lasts(source)
-        lasting &= source.untyped_storage()._cdata not in self.written
         converted = source if lasting else source.detach().to(device="cpu", dtype=target.original.dtype).contiguous()
         if not self._put_rows(target, start // target.cols, converted, lasting):
             self.materialize(target)
@@ -244,8 +239,10 @@ class Session:
             if target.lost:
                 raise _came_back(target)
             came = "none" if self._is_untouched(target) else "some"
+            unseen = came == "none" and target.stand_in is not None and target.stand_in._version > 0
+            hint = "; what an iterator of weights, or a thread from before, writes itself is not seen" if unseen else ""
             error = _error("missing_tensor", target.name, f"expected {target.original.shape.numel()} elements, got {came} (something "
-                                                          f"of {len(missing)} tensors is missing)")
+                                                          f"of {len(missing)} tensors is missing{hint})")
             error.names = [target.name for target in missing]
             raise error
         self.update.prepare(self.partial)

@@ -19,7 +19,7 @@ _SOFT = 1  # omp_pause_soft: what threads keep for themselves is kept
 
 
 def are_kept(weights: Iterable) -> bool:
-    """Whether its tensors come straight out of a dictionary, list or tuple. That holds them to the end, and so need we not copy."""
+    """Whether they come straight out of a dictionary, list or tuple, which holds them to the end, so that we need not copy."""
     return type(weights) in _CONTAINERS
 
 

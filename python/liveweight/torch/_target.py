@@ -118,6 +118,7 @@ class Target:
         self.name = f"{module_name}.{attribute}" if module_name else attribute
         self.cols = max(1, original.shape[-1]) if len(original.shape) > 1 else 1
         self.layers: list[Layer] = []  # those that make more of it than its bytes; they want it as a temporary
+        self.stand_in: torch.Tensor | None = None  # what a loader gets for it
         self.is_buffer = False  # and not quantized: it takes what comes as it is
         self.is_optional = False  # it stays as it is where nothing comes
         self.index: int | None = None  # in the native update; None for those that only a temporary can hold
