@@ -52,6 +52,7 @@ class ApplyInPlace : public DeltaApplyTest {
   // A process that was forked has no threads but its own.
   static void SetUpTestSuite() { set_default_threads(1); }
   void SetUp() override {
+    fs::remove_all(base_);
     DeltaApplyTest::SetUp();
     put(base_ / "optimizer/rank_0/state.bin", "state");
     put(base_ / ".git/HEAD", "ref");
@@ -63,10 +64,6 @@ class ApplyInPlace : public DeltaApplyTest {
     others_ = others();
   }
 
-  void make_again() {
-    fs::remove_all(base_);
-    SetUp();
-  }
   Status patch_to_next() {
     LW_TRY(apply_deltas(base_, std::vector{delta_}, base_));
     return {};
@@ -291,7 +288,7 @@ TEST_F(ApplyInPlace, LeavesTheOldOrTheNewCheckpointAndAllElseWhereverItDies) {
       EXPECT_EQ(others(), others_) << static_cast<int>(step) << ", " << at;
       fs::remove_all(fs::path(base_.string() + ".tmp." + std::to_string(child)));
       EXPECT_EQ(others(), others_) << "after what was left behind has gone";
-      if (found == kNext) make_again();
+      if (found == kNext) SetUp();
       if (!WIFSIGNALED(status)) break;
     }
   }
