@@ -178,10 +178,11 @@ Source read_dlpack(const std::string& name, nb::handle tensor) {
   }
   const void* data = array.data();
   if (!data && element_count(shape) > 0) {
-    refuse(ErrorCode::kInvalidArgument, name,
-           fmt::format("expected a tensor with memory of its own, got {} (of a DTensor, give full_tensor() or "
-                       "to_local())",
-                       nb::cast<std::string>(nb::str(nb::handle(tensor.type())))));
+    refuse(
+        ErrorCode::kInvalidArgument, name,
+        fmt::format("expected a tensor with memory of its own, got {} (of a DTensor, give full_tensor() or "
+                    "to_local())",
+                    nb::cast<std::string>(nb::str(nb::handle(tensor.type())))));
   }
   return make_source(*dtype, std::move(shape), strides, data, nb::cast(std::move(array)));
 }
