@@ -174,9 +174,7 @@ Result<DeltaApplyReport> apply_in_place(const std::filesystem::path& directory,
                                         std::span<const std::filesystem::path> deltas,
                                         const TiedTensors& tied, const TensorNames& names) {
   LW_ASSIGN(const DirectoryLock lock, DirectoryLock::take(directory));
-  DeltaChain chain;
-  chain.tied = tied;
-  chain.model_name = names;
+  DeltaChain chain(tied, names);
   LW_TRY(chain.read(lock.path(), deltas));
   return Applier(chain, lock.path()).replace();
 }
@@ -189,9 +187,7 @@ Result<DeltaApplyReport> apply_deltas(const std::filesystem::path& base,
                                       const TensorNames& names) {
   std::error_code error;
   if (std::filesystem::equivalent(base, out, error)) return apply_in_place(base, deltas, tied, names);
-  DeltaChain chain;
-  chain.tied = tied;
-  chain.model_name = names;
+  DeltaChain chain(tied, names);
   LW_TRY(chain.read(base, deltas));
   if (std::filesystem::exists(out, error) && !std::filesystem::is_empty(out, error)) {
     return fail(ErrorCode::kIo,

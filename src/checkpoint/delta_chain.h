@@ -6,6 +6,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "liveweight/delta.h"
@@ -28,14 +29,17 @@ struct NamedDelta {
 // The newest full checkpoint, of the same tensors as the first, and the deltas after it, each checked to
 // continue the one before.
 struct DeltaChain {
+  DeltaChain(TiedTensors tied_tensors, TensorNames names)
+      : tied(std::move(tied_tensors)), model_name(std::move(names)) {}
+
   std::optional<Checkpoint> first;  // which the chain may have left behind
   std::filesystem::path base;
   std::optional<Checkpoint> checkpoint;
   std::vector<NamedDelta> deltas;
   std::string version;
 
-  TiedTensors tied;
-  TensorNames model_name = same_name;
+  const TiedTensors tied;
+  const TensorNames model_name;
 
   Status read(const std::filesystem::path& begin, std::span<const std::filesystem::path> rest);
   Result<PatchedTensor> patched(const std::string& name, const TensorView& view) const;

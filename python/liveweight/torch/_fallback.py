@@ -9,6 +9,7 @@ import re
 import torch
 
 from .. import _core
+from ._modules import joined
 
 
 HIGH_PRECISION = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
@@ -21,7 +22,7 @@ def config_for(config, module_name: str, parameter: str):
         entries = getattr(config, "module_fqn_to_config", None)
     if entries is None:
         return config
-    fqn = f"{module_name}.{parameter}" if module_name else parameter
+    fqn = joined(module_name, parameter)
     for exact in (fqn, module_name):
         if exact in entries:
             return entries[exact]
@@ -35,7 +36,7 @@ def config_for(config, module_name: str, parameter: str):
 def requantize(module: torch.nn.Module, module_name: str, parameter: str, live: torch.Tensor, temporary: torch.Tensor,
                config) -> torch.Tensor:
     """What the configuration makes of `temporary`, checked to fit into `live`."""
-    fqn = f"{module_name}.{parameter}" if module_name else parameter
+    fqn = joined(module_name, parameter)
     if not hasattr(live, "__tensor_flatten__"):
         if live.shape != temporary.shape or live.dtype not in {temporary.dtype, *HIGH_PRECISION}:
             raise _error("unsupported", fqn, f"expected {live.dtype} {tuple(live.shape)}, got {temporary.dtype} "

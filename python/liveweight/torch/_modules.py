@@ -1,10 +1,15 @@
-"""The modules of a model by their names."""
+"""The modules of a model, and what is in them, by their names."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 import torch
+
+
+def joined(prefix: str, name: str) -> str:
+    """The full name of what a module of that name calls `name`; the model's own is empty."""
+    return f"{prefix}.{name}" if prefix else name
 
 
 def named_modules(module: torch.nn.Module, prefix: str = "", above: tuple[torch.nn.Module, ...] = ()) -> Iterator[
@@ -15,4 +20,4 @@ def named_modules(module: torch.nn.Module, prefix: str = "", above: tuple[torch.
     yield prefix, module
     for name, child in module._modules.items():
         if child is not None:
-            yield from named_modules(child, f"{prefix}.{name}" if prefix else name, (*above, module))
+            yield from named_modules(child, joined(prefix, name), (*above, module))

@@ -10,7 +10,7 @@ import torch
 
 from ._adapters import TensorFacts
 from ._fallback import _error, has_memory
-from ._modules import named_modules
+from ._modules import joined, named_modules
 from ._session import Session
 from ._sources import are_kept, hold
 from ._target import Target
@@ -114,16 +114,12 @@ def _targets(session: Session, module: torch.nn.Module) -> tuple[dict[str, Targe
                 continue
             base = _base_of_scale(part, attribute)
             if base is not None:
-                derived[_joined(prefix, attribute)] = _joined(prefix, base)
+                derived[joined(prefix, attribute)] = joined(prefix, base)
                 continue
             if id(live) not in by_tensor:
                 by_tensor[id(live)] = _target(session, prefix, part, attribute, live)
-            owners[_joined(prefix, attribute)] = by_tensor[id(live)]
+            owners[joined(prefix, attribute)] = by_tensor[id(live)]
     return owners, derived
-
-
-def _joined(prefix: str, attribute: str) -> str:
-    return f"{prefix}.{attribute}" if prefix else attribute
 
 
 def _target(session: Session, prefix: str, part: torch.nn.Module, attribute: str, live: torch.Tensor) -> Target:

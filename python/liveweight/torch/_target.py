@@ -10,6 +10,7 @@ import torch
 from ._adapters import Destination, TensorFacts
 from ._fallback import _error, inner_tensors
 from ._layers import Layer
+from ._modules import joined
 
 
 _BY_BYTES = {size: getattr(torch, f"int{8 * size}") for size in (1, 2, 4, 8)}
@@ -115,7 +116,7 @@ class Target:
 
     def __init__(self, module_name, module, attribute, live, original: TensorFacts):
         self.module_name, self.module, self.attribute, self.live, self.original = module_name, module, attribute, live, original
-        self.name = f"{module_name}.{attribute}" if module_name else attribute
+        self.name = joined(module_name, attribute)
         self.cols = max(1, original.shape[-1]) if len(original.shape) > 1 else 1
         self.layers: list[Layer] = []  # those that make more of it than its bytes; they want it as a temporary
         self.stand_in: torch.Tensor | None = None  # what a loader gets for it

@@ -21,7 +21,7 @@ from ._adapters import TensorFacts
 from ._configuration import quantization_case, torchao_configuration
 from ._layers import claim_targets, processed_layers
 from ._module_state import ModuleState
-from ._modules import named_modules
+from ._modules import joined, named_modules
 from ._recorder import Recorder, Recording
 from ._session import Learned, Session
 from ._sources import for_loader
@@ -152,7 +152,7 @@ def _places(model: torch.nn.Module) -> dict[str, tuple[torch.nn.Module, str, tor
     for prefix, module in named_modules(model):
         for attribute, live in module._parameters.items():
             if live is not None:
-                places[f"{prefix}.{attribute}" if prefix else attribute] = module, attribute, live
+                places[joined(prefix, attribute)] = module, attribute, live
     return places
 
 
