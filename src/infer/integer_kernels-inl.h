@@ -6,13 +6,12 @@
 #define LIVEWEIGHT_INFER_INTEGER_KERNELS_INL_H_
 #endif
 
-#include <hwy/cache_control.h>
-
 #include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
 
+#include "base/fetch.h"
 #include "infer/integer_kernels.h"
 #include "infer/integer_products-inl.h"
 #include "infer/simd-inl.h"
@@ -40,7 +39,7 @@ class SlotRows {
   HWY_INLINE int64_t cols() const { return cols_; }
   HWY_INLINE void fetch_ahead(int64_t col) const {
     for (int64_t i = 0; i < kIntegerRows * kStep<Products>; i += 64) {
-      hwy::Prefetch(ahead_ + col * kIntegerRows + i);
+      fetch_line(ahead_ + col * kIntegerRows + i);
     }
   }
   HWY_INLINE Codes load(int row, int64_t col) const {

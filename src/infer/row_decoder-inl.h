@@ -7,10 +7,9 @@
 #define LIVEWEIGHT_INFER_ROW_DECODER_INL_H_
 #endif
 
-#include <hwy/cache_control.h>
-
 #include <algorithm>
 
+#include "base/fetch.h"
 #include "infer/code_loaders-inl.h"
 #include "infer/factors-inl.h"
 #include "infer/weight_tile.h"
@@ -159,7 +158,7 @@ HWY_INLINE int64_t walk_rows(const WeightTile& rows, int first, const Use& use) 
     Decoder decoders[kRows];
     for (int r = 0; r < kRows; ++r) decoders[r].enter(factors.of(r, index));
     const auto step = [&](int64_t at) HWY_ATTR {
-      for (int64_t i = 0; i < kStepBytes; i += 64) hwy::Prefetch(ahead + i);
+      for (int64_t i = 0; i < kStepBytes; i += 64) fetch_line(ahead + i);
       ahead += kStepBytes;
       FloatVector weights[kRows];
       for (int r = 0; r < kRows; ++r) weights[r] = decoders[r].decode(rows.data[first + r], at);

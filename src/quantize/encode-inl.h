@@ -9,6 +9,7 @@
 
 #include <cstring>
 
+#include "base/fetch.h"
 #include "quantize/codes-inl.h"
 #include "quantize/profile.h"
 #include "quantize/source-inl.h"
@@ -130,7 +131,7 @@ class Encoder {
   static HWY_INLINE void prefetch(const Bits* at, int64_t ahead) {
     const auto* line = reinterpret_cast<const char*>(reinterpret_cast<uintptr_t>(at) + ahead);
     for (size_t byte = 0; byte < 4 * kLanes * sizeof(Bits); byte += 64) {
-      __builtin_prefetch(line + byte, 0, 3);
+      fetch_line(line + byte);
     }
   }
 

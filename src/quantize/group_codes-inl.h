@@ -8,6 +8,7 @@
 #define LIVEWEIGHT_QUANTIZE_GROUP_CODES_INL_H_
 #endif
 
+#include "base/fetch.h"
 #include "quantize/encode-inl.h"
 #include "quantize/extremes-inl.h"
 #include "quantize/unit_scale-inl.h"
@@ -56,7 +57,7 @@ class GroupSteps {
   // What `take` makes of the next ones and the number of their group.
   template <class Take>
   HWY_INLINE auto next(const Take& take) {
-    __builtin_prefetch(reinterpret_cast<const char*>(from_) + ahead_, 0, 3);
+    fetch_line(reinterpret_cast<const char*>(from_) + ahead_);
     const auto taken = take(from_, group_);
     from_ += kStep;
     if (--left_ == 0) ++group_, left_ = steps_;
