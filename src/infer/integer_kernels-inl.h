@@ -38,9 +38,7 @@ class SlotRows {
   HWY_INLINE int64_t whole_cols() const { return cols_ / kStep<Products> * kStep<Products>; }
   HWY_INLINE int64_t cols() const { return cols_; }
   HWY_INLINE void fetch_ahead(int64_t col) const {
-    for (int64_t i = 0; i < kIntegerRows * kStep<Products>; i += 64) {
-      fetch_line(ahead_ + col * kIntegerRows + i);
-    }
+    fetch_lines(ahead_ + col * kIntegerRows, kIntegerRows * kStep<Products>, second_level_);
   }
   HWY_INLINE Codes load(int row, int64_t col) const {
     return Products::biased(Products::load(rows_[row] + col));
@@ -57,6 +55,7 @@ class SlotRows {
   const int8_t* rows_[kIntegerRows];
   int64_t cols_;
   const std::byte* ahead_;
+  const bool second_level_ = kFetchesIntoSecondLevel;
 };
 
 // Rows as pack_panel leaves them: kStep columns of each in turn.

@@ -146,6 +146,7 @@ HWY_INLINE int64_t walk_rows(const WeightTile& rows, int first, const Use& use) 
   constexpr int64_t kGroupSteps = Decoder::kBits == 4 && kLanes >= 8 ? 32 / kLanes : 0;
   const int64_t whole = spans_hold_steps(rows) ? rows.cols / kLanes * kLanes : 0;
   const std::byte* ahead = rows.data[first] + rows.prefetch_bytes;
+  const bool second_level = kFetchesIntoSecondLevel;
   SpanFactors<Decoder::kScaling, kRows> factors;
   int64_t col = 0;
   int64_t span_end = rows.first_span;
@@ -158,7 +159,7 @@ HWY_INLINE int64_t walk_rows(const WeightTile& rows, int first, const Use& use) 
     Decoder decoders[kRows];
     for (int r = 0; r < kRows; ++r) decoders[r].enter(factors.of(r, index));
     const auto step = [&](int64_t at) HWY_ATTR {
-      for (int64_t i = 0; i < kStepBytes; i += 64) fetch_line(ahead + i);
+      fetch_lines(ahead, kStepBytes, second_level);
       ahead += kStepBytes;
       FloatVector weights[kRows];
       for (int r = 0; r < kRows; ++r) weights[r] = decoders[r].decode(rows.data[first + r], at);

@@ -95,18 +95,18 @@ class Encoder {
   // Elements of one row to its codes, `to` at a byte's beginning. Past the caches where `to` is aligned.
   // `ahead`: how many bytes behind `from` lies what is wanted in the cache soon.
   HWY_INLINE void run(const Bits* from, int64_t count, uint8_t* to, int64_t ahead) const {
-    const bool stream = reinterpret_cast<uintptr_t>(to) % 64 == 0;
+    const bool stream = reinterpret_cast<uintptr_t>(to) % 64 == 0, second_level = kFetchesIntoSecondLevel;
     int64_t i = 0;
     if constexpr (Codes::kBits == 4) {
       for (; i + 8 * kLanes <= count; i += 8 * kLanes, to += 8 * kBytes) {
-        prefetch(from + i, ahead);
-        prefetch(from + i + 4 * kLanes, ahead);
+        prefetch(from + i, ahead, second_level);
+        prefetch(from + i + 4 * kLanes, ahead, second_level);
         const auto bytes = hn::Combine(kEight, four_at(from + i + 4 * kLanes), four_at(from + i));
         store_bytes(bytes, kEight, to, stream);
       }
     }
     for (; i + 4 * kLanes <= count; i += 4 * kLanes, to += 4 * kBytes) {
-      prefetch(from + i, ahead);
+      prefetch(from + i, ahead, second_level);
       store_bytes(four_at(from + i), kFour, to, stream);
     }
     for (; i + kLanes <= count; i += kLanes, to += kBytes) hn::StoreU(pack_at(from + i), kSingle, to);
@@ -116,23 +116,21 @@ class Encoder {
   // The 2 * kLanes elements of each of four units side by side.
   static HWY_INLINE void run_four(const Encoder& a, const Encoder& b, const Encoder& c, const Encoder& d,
                                   const Bits* from, uint8_t* to, bool stream, int64_t ahead) {
-    prefetch(from, ahead);
-    prefetch(from + 4 * kLanes, ahead);
+    prefetch(from, ahead, kFetchesIntoSecondLevel);
+    prefetch(from + 4 * kLanes, ahead, kFetchesIntoSecondLevel);
     store_bytes(hn::Combine(kEight, two(c, d, from + 4 * kLanes), two(a, b, from)), kEight, to, stream);
   }
 
   // The same of two units, for codes that have a byte each.
   static HWY_INLINE void run_two(const Encoder& a, const Encoder& b, const Bits* from, uint8_t* to,
                                  bool stream, int64_t ahead) {
-    prefetch(from, ahead);
+    prefetch(from, ahead, kFetchesIntoSecondLevel);
     store_bytes(two(a, b, from), kFour, to, stream);
   }
 
-  static HWY_INLINE void prefetch(const Bits* at, int64_t ahead) {
+  static HWY_INLINE void prefetch(const Bits* at, int64_t ahead, bool second_level) {
     const auto* line = reinterpret_cast<const char*>(reinterpret_cast<uintptr_t>(at) + ahead);
-    for (size_t byte = 0; byte < 4 * kLanes * sizeof(Bits); byte += 64) {
-      fetch_line(line + byte);
-    }
+    fetch_lines(line, 4 * kLanes * sizeof(Bits), second_level);
   }
 
   HWY_INLINE FloatVector code_space(FloatVector x) const {

@@ -91,10 +91,10 @@ template <class S, class ShortWay, class WholeWay>
 HWY_INLINE int64_t encode_steps(const ShortWay& codes, const WholeWay& encoder, const typename S::Bits* from,
                                 int64_t count, uint8_t* to, int64_t ahead) {
   constexpr int64_t kStep = ShortWay::kStep;
-  const bool stream = reinterpret_cast<uintptr_t>(to) % 64 == 0;
+  const bool stream = reinterpret_cast<uintptr_t>(to) % 64 == 0, second_level = kFetchesIntoSecondLevel;
   int64_t done = 0;
   for (; done + kStep <= count; done += kStep) {
-    encoder.prefetch(from + done, ahead);
+    encoder.prefetch(from + done, ahead, second_level);
     if (!codes.store(from + done, to + done, stream)) encoder.run(from + done, kStep, to + done, 0);
   }
   return done;
@@ -130,7 +130,7 @@ void encode_strip(const Strip& strip, const UnitCoder* units, int64_t ahead) {
     const int64_t cols = std::min(end, strip.cols) - col;
     for (int64_t row = 0; row < strip.rows; ++row, from += strip.stride, to += strip.to_stride) {
       for (int64_t i = 0; strip.rows > 1 && i < cols; i += 4 * kLanes)
-        UnitEncoder::prefetch(from + i, next_row);
+        UnitEncoder::prefetch(from + i, next_row, false);
       encode_run<S, Codes, kEncoding, kZeroPoint>(from, cols, *unit, to, ahead);
     }
   }

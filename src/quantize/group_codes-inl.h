@@ -57,7 +57,7 @@ class GroupSteps {
   // What `take` makes of the next ones and the number of their group.
   template <class Take>
   HWY_INLINE auto next(const Take& take) {
-    fetch_line(reinterpret_cast<const char*>(from_) + ahead_);
+    fetch_lines(reinterpret_cast<const char*>(from_) + ahead_, 1, second_level_);
     const auto taken = take(from_, group_);
     from_ += kStep;
     if (--left_ == 0) ++group_, left_ = steps_;
@@ -67,6 +67,7 @@ class GroupSteps {
  private:
   const Bits* from_;
   const int64_t steps_, ahead_;
+  const bool second_level_ = kFetchesIntoSecondLevel;
   int64_t group_ = 0, left_;
 };
 
