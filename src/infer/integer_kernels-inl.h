@@ -31,14 +31,16 @@ class SlotRows {
   using Products = ProductsOf;
   using Codes = typename Products::Codes;
   static constexpr bool kHasEdge = true;
-  SlotRows(const WeightTile& tile, int first)
-      : cols_(tile.cols), ahead_(tile.data[first] + tile.prefetch_bytes) {
+  SlotRows(const WeightTile& tile, int first) : cols_(tile.cols), ahead_(tile.prefetch_bytes) {
     for (int r = 0; r < kIntegerRows; ++r) rows_[r] = reinterpret_cast<const int8_t*>(tile.data[first + r]);
   }
   HWY_INLINE int64_t whole_cols() const { return cols_ / kStep<Products> * kStep<Products>; }
   HWY_INLINE int64_t cols() const { return cols_; }
   HWY_INLINE void fetch_ahead(int64_t col) const {
-    fetch_lines(ahead_ + col * kIntegerRows, kIntegerRows * kStep<Products>, second_level_);
+    fetch(0, col * kIntegerRows, kIntegerRows * kStep<Products>);
+  }
+  HWY_INLINE void fetch(int row, int64_t col, int64_t bytes) const {
+    fetch_lines(rows_[row] + ahead_ + col, bytes, second_level_);
   }
   HWY_INLINE Codes load(int row, int64_t col) const {
     return Products::biased(Products::load(rows_[row] + col));
@@ -54,7 +56,7 @@ class SlotRows {
  private:
   const int8_t* rows_[kIntegerRows];
   int64_t cols_;
-  const std::byte* ahead_;
+  int64_t ahead_;
   const bool second_level_ = kFetchesIntoSecondLevel;
 };
 
@@ -146,6 +148,35 @@ HWY_INLINE void multiply(const Rows& rows, const IntegerRows& x, int64_t token, 
   });
 }
 
+// One row of one token, by several sums, as each takes its time.
+template <typename Products>
+HWY_INLINE SumVector multiply_row(const SlotRows<Products>& rows, int row, const int8_t* x) {
+  constexpr int64_t kSums = 4;
+  typename Products::Sum sums[kSums];
+  for (auto& sum : sums) sum = Products::sum_from(hn::Zero(SumTag()));
+  const auto step = [&](int64_t col, auto& sum)
+                        HWY_ATTR { Products::add(rows.load(row, col), Products::load(x + col), sum); };
+  int64_t col = 0;
+  for (; col + kSums * kStep<Products> <= rows.cols(); col += kSums * kStep<Products>) {
+    rows.fetch(row, col, kSums * kStep<Products>);
+    for (int64_t i = 0; i < kSums; ++i) step(col + i * kStep<Products>, sums[i]);
+  }
+  for (; col < rows.whole_cols(); col += kStep<Products>) step(col, sums[0]);
+  if (col < rows.cols()) Products::add(rows.load_edge(row, col), Products::load(x + col), sums[0]);
+  auto total = Products::total_of(sums[0]);
+  for (int64_t i = 1; i < kSums; ++i) total = hn::Add(total, Products::total_of(sums[i]));
+  return total;
+}
+
+// One token takes one row after the other: memory is read in order, and all there is to do is to read it.
+template <typename Products>
+HWY_INLINE void multiply_token(const SlotRows<Products>& rows, const IntegerRows& x, int64_t token,
+                               int32_t* out) {
+  SumVector totals[kIntegerRows];
+  for (int r = 0; r < kIntegerRows; ++r) totals[r] = multiply_row(rows, r, x.codes + token * x.stride);
+  store_sums(totals, Products::kBias * x.sums[token], out);
+}
+
 void multiply_integer_panel_on(const std::byte* panel, int64_t cols, const IntegerRows& x, int64_t token,
                                int tokens, int32_t* out) {
   with_products(x.vnni, [&](auto products) HWY_ATTR {
@@ -156,7 +187,9 @@ void multiply_integer_panel_on(const std::byte* panel, int64_t cols, const Integ
 void multiply_integer_tile_on(const WeightTile& tile, int first, const IntegerRows& x, int64_t token,
                               int tokens, int32_t* out) {
   with_products(x.vnni, [&](auto products) HWY_ATTR {
-    multiply(SlotRows<decltype(products)>(tile, first), x, token, tokens, out);
+    const SlotRows<decltype(products)> rows(tile, first);
+    if (tokens == 1) return multiply_token(rows, x, token, out);
+    multiply(rows, x, token, tokens, out);
   });
 }
 
