@@ -14,7 +14,7 @@ from online_model import HAS_TORCHAO, OnlineModelTest
 
 if HAS_TORCHAO:
     import torch
-    from online_model import Loader, bits, checkpoint, loaded_model, reload_weights, snapshot
+    from online_model import Loader, bits, loaded_model, reload_weights, snapshot
     from torch import nn
     from torch.overrides import TorchFunctionMode
     from torchao.quantization import Int8WeightOnlyConfig, PerTensor, quantize_
