@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/fetch.h"
 #include "infer/factors-inl.h"
 #include "infer/group_kernels.h"
 #include "infer/integer_products-inl.h"
@@ -93,19 +94,43 @@ HWY_INLINE void interleave_rows(const std::byte* const* rows, int64_t count, std
   }
 }
 
-// Of all groups, in fp32.
-void pack_scales(const WeightTile* tiles, int64_t groups, std::byte* to) {
+// Of groups [first, first + count), in fp32: to[i * kGroupRows + r] = scale first + i of row r.
+void pack_scales_of(const WeightTile* tiles, int64_t first, int64_t count, std::byte* to) {
   HWY_ALIGN float scales[kGroupRows][kSpansTogether];
   const std::byte* rows[kGroupRows];
-  for (int64_t r = 0; r < kGroupRows; ++r) rows[r] = reinterpret_cast<const std::byte*>(scales[r]);
+  for (int64_t r = 0; r < kGroupRows; ++r) {
+    const WeightTile& tile = tiles[r / kTileRows];
+    widen_factors(tile.scale_dtype, tile.scale[r % kTileRows], first, count, scales[r]);
+    rows[r] = reinterpret_cast<const std::byte*>(scales[r]);
+  }
+  interleave_rows(rows, count, to, [](int64_t, int64_t) {});
+}
+
+// The same of bf16 scales and an even count: two are a word while rows are interleaved.
+void pack_pairs_of_scales(const WeightTile* tiles, int64_t first, int64_t count, std::byte* to) {
+  const hn::Rebind<uint32_t, FloatTag> d;
+  HWY_ALIGN uint32_t pairs[kSpansTogether / 2 * kGroupRows];
+  const std::byte* rows[kGroupRows];
+  for (int64_t r = 0; r < kGroupRows; ++r) rows[r] = tiles[r / kTileRows].scale[r % kTileRows] + 2 * first;
+  interleave_rows(rows, count / 2, reinterpret_cast<std::byte*>(pairs), [](int64_t, int64_t) {});
+  auto* scales = reinterpret_cast<float*>(to);
+  for (int64_t i = 0; i < count / 2; ++i, scales += 2 * kGroupRows) {
+    for (int64_t r = 0; r < kGroupRows; r += kLanes) {
+      const auto both = hn::Load(d, pairs + i * kGroupRows + r);
+      hn::Store(hn::BitCast(FloatTag(), hn::ShiftLeft<16>(both)), FloatTag(), scales + r);
+      const auto second = hn::And(both, hn::Set(d, 0xffff0000u));
+      hn::Store(hn::BitCast(FloatTag(), second), FloatTag(), scales + kGroupRows + r);
+    }
+  }
+}
+
+// Of all groups.
+void pack_scales(const WeightTile* tiles, int64_t groups, std::byte* to) {
+  constexpr int64_t kLine = kGroupRows * static_cast<int64_t>(sizeof(float));
   for (int64_t first = 0; first < groups; first += kSpansTogether) {
     const int64_t count = std::min(kSpansTogether, groups - first);
-    for (int64_t r = 0; r < kGroupRows; ++r) {
-      const WeightTile& tile = tiles[r / kTileRows];
-      widen_factors(tile.scale_dtype, tile.scale[r % kTileRows], first, count, scales[r]);
-    }
-    interleave_rows(rows, count, to + first * kGroupRows * static_cast<int64_t>(sizeof(float)),
-                    [](int64_t, int64_t) {});
+    const bool pairs = tiles->scale_dtype == DType::kBF16 && count % 2 == 0;
+    (pairs ? pack_pairs_of_scales : pack_scales_of)(tiles, first, count, to + first * kLine);
   }
 }
 
@@ -116,10 +141,13 @@ struct SlotGroups {
         tiles{tile_of(weight, row), tile_of(weight, std::min(row + kTileRows, format.rows - 1))} {
     for (int64_t r = 0; r < kGroupRows; ++r) rows[r] = tiles[r / kTileRows].data[r % kTileRows];
   }
-  // Those of the next rows follow these.
+  // Those of the next rows follow these, as do their scales.
   HWY_INLINE void fetch_next(int64_t begin, int64_t bytes) const {
-    const std::byte* next = rows[0] + kGroupRows * format.data.row_bytes + begin;
-    for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(next + i, 0, 2);
+    fetch_lines(rows[0] + kGroupRows * format.data.row_bytes + begin, bytes, true);
+  }
+  HWY_INLINE void fetch_next_scales() const {
+    const int64_t bytes = kGroupRows * format.scale.row_bytes;
+    fetch_lines(tiles[0].scale[0] + bytes, bytes, true);
   }
   int64_t groups() const { return group_count(format.cols, format.scheme.size); }
 

@@ -51,7 +51,9 @@ HWY_INLINE void multiply_segments(const std::byte* const* rows, int64_t at, cons
   for (int q = 0; q < 4; ++q) {
     VnniProducts::Sum sums[kTokens][4];
     for (int r = 0; r < 4; ++r) {
-      const auto pairs = VnniProducts::load(reinterpret_cast<const int8_t*>(rows[4 * q + r] + at));
+      const std::byte* line = rows[4 * q + r] + at;
+      fetch_lines(line + kVectorCols / 2, 1, false);  // sixteen rows are more than the processor foresees
+      const auto pairs = VnniProducts::load(reinterpret_cast<const int8_t*>(line));
       const auto first = hn::And(pairs, low);
       const auto second = hn::And(hn::BitCast(d, hn::ShiftRight<4>(hn::BitCast(d16, pairs))), low);
       for (int t = 0; t < kTokens; ++t) {
@@ -108,6 +110,7 @@ HWY_INLINE void multiply_rows(const SlotGroups& from, const std::byte* scales, c
 HWY_INLINE void multiply_slot_groups(const SlotGroups& from, const IntegerRows& x, int tokens,
                                      std::byte* scales, float* out) {
   pack_scales(from.tiles, from.groups(), scales);
+  from.fetch_next_scales();
   for_token_counts<4>(0, tokens, [&](auto count, int token) HWY_ATTR {
     multiply_rows<count>(from, scales, x, token, out + token * kGroupRows);
   });
