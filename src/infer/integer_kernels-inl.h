@@ -30,7 +30,7 @@ class SlotRows {
  public:
   using Products = ProductsOf;
   using Codes = typename Products::Codes;
-  static constexpr bool kHasEdge = true;
+  static constexpr bool kInSlot = true;
   SlotRows(const WeightTile& tile, int first) : cols_(tile.cols), ahead_(tile.prefetch_bytes) {
     for (int r = 0; r < kIntegerRows; ++r) rows_[r] = reinterpret_cast<const int8_t*>(tile.data[first + r]);
   }
@@ -66,7 +66,7 @@ class PanelRows {
  public:
   using Products = ProductsOf;
   using Codes = typename Products::Codes;
-  static constexpr bool kHasEdge = false;
+  static constexpr bool kInSlot = false;
   PanelRows(const std::byte* panel, int64_t cols)
       : panel_(reinterpret_cast<const int8_t*>(panel)),
         cols_((cols + kStep<Products> - 1) / kStep<Products> * kStep<Products>) {}
@@ -128,7 +128,7 @@ HWY_INLINE void multiply_tokens(const Rows& rows, const IntegerRows& x, int64_t 
     for (int r = 0; r < kIntegerRows; ++r) weights[r] = rows.load(r, col);
     multiply_step<Products, kTokens>(weights, codes, col, sums);
   }
-  if constexpr (Rows::kHasEdge) {
+  if constexpr (Rows::kInSlot) {
     if (col < rows.cols()) {
       for (int r = 0; r < kIntegerRows; ++r) weights[r] = rows.load_edge(r, col);
       multiply_step<Products, kTokens>(weights, codes, col, sums);
@@ -139,13 +139,6 @@ HWY_INLINE void multiply_tokens(const Rows& rows, const IntegerRows& x, int64_t 
     for (int r = 0; r < kIntegerRows; ++r) totals[r] = Products::total_of(sums[t][r]);
     store_sums(totals, Products::kBias * x.sums[token + t], out + int64_t{t} * kIntegerRows);
   }
-}
-
-template <typename Rows>
-HWY_INLINE void multiply(const Rows& rows, const IntegerRows& x, int64_t token, int tokens, int32_t* out) {
-  for_token_counts<kRegisterTokens>(0, tokens, [&](auto count, int first) HWY_ATTR {
-    multiply_tokens<count>(rows, x, token + first, out + int64_t{first} * kIntegerRows);
-  });
 }
 
 // One row of one token, by several sums, as each takes its time.
@@ -177,6 +170,18 @@ HWY_INLINE void multiply_token(const SlotRows<Products>& rows, const IntegerRows
   store_sums(totals, Products::kBias * x.sums[token], out);
 }
 
+template <typename Rows>
+HWY_INLINE void multiply(const Rows& rows, const IntegerRows& x, int64_t token, int tokens, int32_t* out) {
+  for_token_counts<kRegisterTokens>(0, tokens, [&](auto count, int first) HWY_ATTR {
+    int32_t* to = out + int64_t{first} * kIntegerRows;
+    if constexpr (count == 1 && Rows::kInSlot) {
+      multiply_token(rows, x, token + first, to);
+    } else {
+      multiply_tokens<count>(rows, x, token + first, to);
+    }
+  });
+}
+
 void multiply_integer_panel_on(const std::byte* panel, int64_t cols, const IntegerRows& x, int64_t token,
                                int tokens, int32_t* out) {
   with_products(x.vnni, [&](auto products) HWY_ATTR {
@@ -187,9 +192,7 @@ void multiply_integer_panel_on(const std::byte* panel, int64_t cols, const Integ
 void multiply_integer_tile_on(const WeightTile& tile, int first, const IntegerRows& x, int64_t token,
                               int tokens, int32_t* out) {
   with_products(x.vnni, [&](auto products) HWY_ATTR {
-    const SlotRows<decltype(products)> rows(tile, first);
-    if (tokens == 1) return multiply_token(rows, x, token, out);
-    multiply(rows, x, token, tokens, out);
+    multiply(SlotRows<decltype(products)>(tile, first), x, token, tokens, out);
   });
 }
 
