@@ -2,6 +2,7 @@
 had been real."""
 import concurrent.futures
 import contextlib
+import ctypes
 import importlib.util
 import random
 import unittest
@@ -54,12 +55,14 @@ if HAS_TORCHAO:
 
         def write_all(self, parameter):
             new = self.numbers(parameter.shape).bfloat16()
-            kinds = ["copy", "replace"] + ["bytes", "list", "rows"] * (parameter.dim() > 0)
+            kinds = ["copy", "replace", "set"] + ["bytes", "list", "rows"] * (parameter.dim() > 0)
             kind = self.random.choice(kinds)
             if kind == "copy":
                 parameter.data.copy_(new)
             elif kind == "replace":
                 parameter.data = new
+            elif kind == "set":
+                parameter.set_(new)
             elif kind == "bytes":
                 parameter.data.view(torch.int16).copy_(new.view(torch.int16))
             elif kind == "list":
@@ -90,7 +93,14 @@ if HAS_TORCHAO:
                 return
             self.random.choice([lambda: view.copy_(new.bfloat16()), lambda: view.copy_(new), lambda: self.through_scratch(view, new),
                                 lambda: view.fill_(0.25), lambda: view.mul_(0.5), lambda: view.add_(new.bfloat16()),
-                                lambda: view.clamp_(-1, 1)])()
+                                lambda: view.clamp_(-1, 1), lambda: view.__setitem__(..., 0.25), lambda: view.cpu().copy_(new),
+                                lambda: self.past_torch(view, new.bfloat16())])()
+
+        def past_torch(self, view, new):
+            if view.is_contiguous() and self.random.random() < 0.5:
+                ctypes.memmove(view.data_ptr(), new.data_ptr(), new.nbytes)
+            else:
+                view.view(torch.int16).numpy()[...] = new.view(torch.int16).numpy()
 
         def through_scratch(self, view, new):
             scratch = torch.empty(view.shape, dtype=view.dtype)

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 MISSING = [package for package in ("vllm", "torch", "torchao", "safetensors") if importlib.util.find_spec(package) is None]
 if not MISSING:
     import vllm_models
+    from vllm import _custom_ops
     import torch
     from torchao.quantization import (Float8WeightOnlyConfig, Int8WeightOnlyConfig, IntxWeightOnlyConfig, ModuleFqnToConfig,
                                       PerGroup, PerRow, PerTensor)
@@ -91,8 +92,11 @@ def start_vllm(*place):
     torch.set_num_threads(1)  # matrices are small
     vllm_models.start_vllm(*place)
     gc.freeze()  # vLLM looks through everything that was imported whenever it loads a model
-    if not hasattr(torch.ops._C, "prepack_moe_weight"):  # vLLM's wheel for GPUs lacks this kernel, without which experts do not load
+    # vLLM's wheel for GPUs lacks kernels, without which experts do not load, nor convolutions where there is AVX512_BF16.
+    if not hasattr(torch.ops._C, "prepack_moe_weight"):
         cpu_moe.cpu_prepack_moe_weight = lambda weight, isa: weight.flip(-1).contiguous()
+    if not hasattr(torch.ops._C, "causal_conv1d_weight_pack"):
+        _custom_ops.causal_conv1d_weight_pack = lambda weight: weight.flip(-1).contiguous()
 
 
 def setUpModule():

@@ -64,7 +64,7 @@ def _all_zero(points: torch.Tensor | None) -> bool:
     return not bool((points.detach().view(-1).view(torch.int64) if by_eight else points).any())
 
 
-_HIGH_PRECISION = (torch.bfloat16, torch.float16, torch.float32)
+UNQUANTIZED = (torch.bfloat16, torch.float16, torch.float32)  # what the native update takes as it is
 
 
 class PlainAdapter:
@@ -73,7 +73,7 @@ class PlainAdapter:
     def destination(self, module, name, live, original, config):
         plain = type(live) in (torch.Tensor, torch.nn.Parameter) or not hasattr(live, "__tensor_flatten__")
         same = live.dtype == original.dtype and live.shape == original.shape
-        if plain and same and live.dtype in _HIGH_PRECISION and live.is_contiguous() and live.device.type == "cpu":
+        if plain and same and live.dtype in UNQUANTIZED and live.is_contiguous() and live.device.type == "cpu":
             return Destination("none", live.detach())
         return None
 
@@ -115,7 +115,8 @@ class TorchaoAdapter:
                    for field in ("intx_choose_qparams_algorithm", "mapping_type", "weight_mapping_type")}
         if element is None or live.dim() != 2 or live.block_size[0] != 1 or live.scale.dtype != live.dtype:
             return None
-        if not special <= {"none", "affine", "symmetric"} or live.zero_point.dtype != torch.int8 or not _all_zero(live.zero_point):
+        plain = special <= {"none", "affine", "symmetric"} and live.zero_point.dtype == torch.int8
+        if not plain or not _all_zero(live.zero_point):
             return None
         return Destination(f"{element}_per_group:{live.block_size[1]}@torchao-intx", live.qdata, live.scale)
 

@@ -9,10 +9,11 @@ import re
 import torch
 
 from .. import _core
+from ._adapters import UNQUANTIZED
 from ._modules import joined
 
 
-HIGH_PRECISION = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
+HIGH_PRECISION = (*UNQUANTIZED, torch.float64)
 
 
 def config_for(config, module_name: str, parameter: str):
@@ -85,6 +86,9 @@ def plain_parts(tensor: torch.Tensor) -> list[torch.Tensor]:
         return [tensor]
     names, _ = tensor.__tensor_flatten__()
     return [part for name in names for part in plain_parts(getattr(tensor, name))]
+
+
+is_meta = torch.Tensor.is_meta.__get__  # of a tensor, whatever its own class says
 
 
 def has_memory(tensor: torch.Tensor) -> bool:

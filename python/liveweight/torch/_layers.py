@@ -70,7 +70,8 @@ class Layer:
         for table in TABLES:
             twin.__dict__[table] = dict(self.module.__dict__[table])
         twin.__dict__["_parameters"] = dict(parameters)
-        twin.__dict__["_buffers"] = {key: value if value is None else value.clone() for key, value in self.module._buffers.items()}
+        buffers = self.module._buffers.items()
+        twin.__dict__["_buffers"] = {key: value if value is None else value.clone() for key, value in buffers}
         twin.__dict__.pop("_already_called_process_weights_after_loading", None)
         twin.quant_method = copy.copy(self.module.quant_method)
         if getattr(twin.quant_method, "moe_kernel", None) is not None:
@@ -86,7 +87,7 @@ class Layer:
                 self.made += zip(inner_tensors(live), inner_tensors(made))
         for key, value in self._changed(twin).items():
             old = self.module.__dict__.get(key)
-            if isinstance(value, torch.Tensor) and isinstance(old, torch.Tensor) and value.shape == old.shape and value.dtype == old.dtype:
+            if all(isinstance(one, torch.Tensor) for one in (value, old)) and (value.shape, value.dtype) == (old.shape, old.dtype):
                 self.made.append((old.detach(), value.detach()))  # where captured graphs find it
             elif getattr(value, "__self__", None) is twin:
                 self.attributes[key] = types.MethodType(value.__func__, self.module)
@@ -101,4 +102,5 @@ class Layer:
 
 def _holds_nothing(value: Any) -> bool:
     """Whether no weights can hide in it."""
-    return value is None or isinstance(value, (bool, int, float, str)) or isinstance(value, types.FunctionType) and not value.__closure__
+    plain = value is None or isinstance(value, (bool, int, float, str))
+    return plain or isinstance(value, types.FunctionType) and not value.__closure__

@@ -1,8 +1,8 @@
-"""Parameters on the meta device that record where each `copy_` lands.
+"""Parameters without memory that record where each `copy_` lands.
 
-A loader gets parameters of the original shapes, dtypes, classes and attributes, but without memory. What it copies into
-them, or into views of them, goes to the session. Any other use of their values makes the session hold that one parameter
-as a real temporary, on which the operation then runs."""
+A loader gets stand-ins of the original shapes, dtypes, classes and attributes. What it copies into them, or into views of
+them, goes to the session. Any other use of their values makes the session hold that one parameter as a real temporary, on
+which the operation then runs."""
 
 from __future__ import annotations
 
@@ -18,14 +18,16 @@ from torch.utils._python_dispatch import (TorchDispatchMode, _get_current_dispat
                                           _push_mode)
 from torch.utils._pytree import tree_map_only
 
-from ._fallback import _error, has_memory, plain_parts
+from ._fallback import _error, has_memory, is_meta, plain_parts
 from ._lifetimes import share_memory
 from ._session import Session
+from ._stand_in import parameter_class, view_class
 from ._target import Target
 
 _aten = torch.ops.aten
 _FILLS = {_aten.fill_.Scalar, _aten.zero_.default}
 _WRITES_ALL = {_aten.copy_.default, _aten.fill_.Scalar, _aten.fill_.Tensor, _aten.zero_.default, _aten._foreach_copy_.default}
+_SETS = {_aten.set_.source_Tensor, _aten.set_.source_Storage_storage_offset}
 
 
 class Recorder:
@@ -33,13 +35,42 @@ class Recorder:
 
     def __init__(self, session: Session, facts, device: torch.device, kind: type, attributes: dict, targets: list[Target]):
         empty = torch.empty(facts.shape, dtype=facts.dtype, device="meta")
-        self.session, self.facts, self.targets = session, facts, targets
+        self.session, self.facts, self.targets, self.device = session, facts, targets, device
+        self.name = targets[0].name
         self.kind, self.attributes = kind, attributes
-        self.parameter = self._dressed(_recording_class(kind, device), empty)
+        self.parameter = self._dressed(parameter_class(kind, device), empty)
         self.parameter._liveweight_recorder = self
         for target in targets:
             target.stand_in = self.parameter
         self.storage = self.parameter.untyped_storage()  # held: its identity is how views are known
+
+    def view(self, tensor: torch.Tensor) -> torch.Tensor:
+        """A view of the parameter that says of itself what the parameter does."""
+        view = torch.Tensor._make_subclass(view_class(self.device), tensor)
+        view._liveweight_recorder = self
+        return view
+
+    def expose(self, view: torch.Tensor) -> torch.Tensor:
+        """The memory behind a view, for somebody who reads and writes it past torch: a temporary from here to the end."""
+        with self.session.lock:
+            if not self.session.open:
+                raise _error("unsupported", self.name, "the reload that this stand-in was of has ended")
+            target = self.targets[0]
+            self.session.learned.in_whole.add(target.name)
+            self.session.materialize(target, reads=True)
+            target.temporary.expose(view)
+            self.hold_once()
+            return target.temporary.like(view)
+
+    def close(self) -> None:
+        """Lets go of the module, the parameter and its loader, whoever still has a view."""
+        self.targets, self.parameter, self.attributes = [], None, {}
+
+    def hold_once(self) -> None:
+        """A parameter that lives in several places gets the same temporary everywhere."""
+        for target in self.targets[1:]:
+            self.session.materialize(target)
+            target.temporary = self.targets[0].temporary
 
     def rebuild(self, data: torch.Tensor) -> torch.nn.Parameter:
         """A parameter as it was before quantization, with `data`."""
@@ -53,15 +84,16 @@ class Recorder:
 
     def replace(self, value: torch.Tensor) -> None:
         """All elements come from a tensor of the loader's own; none where it is what the loader got, as in `param.data += x`."""
-        name = self.targets[0].name
+        name = self.name
         if self._is_all(value):
             return
-        if value.is_meta:
+        if is_meta(value):
             raise _error("unsupported", name, "expected a tensor with values, got one on the meta device")
         if not has_memory(value):
             raise _error("unsupported", name, f"expected a tensor with memory of its own, got a {type(value).__name__}")
         if value.dtype != self.facts.dtype and not all(target.is_plain() for target in self.targets):
-            raise _error("wrong_dtype", name, f"expected data of {self.facts.dtype}, got {value.dtype}: other values would be quantized")
+            raise _error("wrong_dtype", name, f"expected data of {self.facts.dtype}, got {value.dtype}: other values would be "
+                                              "quantized")
         if value.shape != self.facts.shape:
             raise _error("wrong_shape", name, f"expected {tuple(self.facts.shape)}, got {tuple(value.shape)}")
         with self.session.lock:
@@ -70,19 +102,8 @@ class Recorder:
 
     def _is_all(self, value: torch.Tensor) -> bool:
         """Whether it is a view of all elements of this one, as they lie."""
-        ours = self.parameter
-        return (value.is_meta and value.untyped_storage()._cdata == self.storage._cdata and value.dtype == ours.dtype
-                and value.shape == ours.shape and value.stride() == ours.stride())
-
-
-@functools.cache
-def _recording_class(kind: type, device: torch.device) -> type:
-    """A parameter's own class, but for `data`, which is had without a dispatch and to which torch does not let tensors of
-    another device be assigned, and the device, which is the one that tensors are wanted on."""
-    data = property(lambda parameter: torch.Tensor._make_subclass(torch.Tensor, parameter),
-                    lambda parameter, value: parameter._liveweight_recorder.replace(value))
-    return type(kind)(kind.__name__, (kind,), {"data": data, "device": device, "__module__": kind.__module__,
-                                               "__slots__": ("_liveweight_recorder",)})
+        return (is_meta(value) and value.untyped_storage()._cdata == self.storage._cdata and value.is_contiguous()
+                and (value.dtype, value.shape) == (self.facts.dtype, self.facts.shape))
 
 
 @functools.cache
@@ -110,7 +131,7 @@ def _is_nan(value: complex) -> bool:
 
 def _takes_to_meta(args, device) -> bool:
     """Whether tensors with values are to lose them."""
-    return torch.device(device).type == "meta" and any(not tensor.is_meta for tensor in _tensors(args))
+    return torch.device(device).type == "meta" and any(not is_meta(tensor) for tensor in _tensors(args))
 
 
 class Recording(TorchDispatchMode):
@@ -145,14 +166,22 @@ class Recording(TorchDispatchMode):
 
     def close(self) -> None:
         """Lets go of the module, whatever threads of the loader's are still there."""
+        for recorder in self.by_storage.values():
+            recorder.close()
         self.by_storage.clear()
         self.others.clear()
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         places, makes_views, turns = _traits(func)
-        if not self.session.listens() or makes_views and not places or turns and args[0].is_meta:
-            return func(*args, **kwargs)  # a view of a recorder is one, too
+        if not self.session.listens() or turns and is_meta(args[0]):
+            return func(*args, **kwargs)
+        if makes_views and not places:
+            return self._as_views(func(*args, **kwargs))
+        if func is _aten.scalar_tensor.default and kwargs.get("device") is not None and kwargs["device"].type == "meta":
+            return func(*args, **{**kwargs, "device": self.device})  # what `view[...] = 1` begins with
+        if func in _SETS and self._record_set(*args):
+            return args[0]
         if func is _aten.copy_.default and self._record_copy(*args[:2]):
             return args[0]
         written = list(_tensors(args[i] if i < len(args) else kwargs.get(name) for i, name in places))
@@ -176,13 +205,28 @@ class Recording(TorchDispatchMode):
         self._after_write(written)
         return result
 
+    def _as_views(self, made):
+        """Of what an operator made that makes views, those of recorders are such, too."""
+        if isinstance(made, (list, tuple)):
+            return type(made)(map(self._as_views, made))
+        recorder = self._recorder(made)
+        return made if recorder is None else recorder.view(made)
+
+    def _record_set(self, tensor: torch.Tensor, source, *place) -> bool:
+        """A parameter is given another memory, as by an assignment to `data`; a view of it stays without."""
+        recorder = self._recorder(tensor)
+        if recorder is None or tensor is not recorder.parameter:
+            return False
+        recorder.replace(source if not place else torch.empty(0, dtype=tensor.dtype).set_(source, *place))
+        return True
+
     def _recorder(self, tensor) -> Recorder | None:
-        if not isinstance(tensor, torch.Tensor) or not tensor.is_meta:
+        if not isinstance(tensor, torch.Tensor) or not is_meta(tensor):
             return None
         return self.by_storage.get(tensor.untyped_storage()._cdata)
 
     def _before_write(self, written) -> None:
-        for tensor in (part for whole in written for part in plain_parts(whole) if not part.is_meta):
+        for tensor in (part for whole in written for part in plain_parts(whole) if not is_meta(part)):
             with self.session.lock:
                 self.session.before_write(tensor)
                 self._save_those_in(tensor)
@@ -203,7 +247,7 @@ class Recording(TorchDispatchMode):
 
     def _record_copy(self, view: torch.Tensor, source: torch.Tensor) -> bool:
         recorder = self._recorder(view)
-        if recorder is None or source.is_meta or view.dtype != recorder.facts.dtype or not view.is_contiguous():
+        if recorder is None or is_meta(source) or view.dtype != recorder.facts.dtype or not view.is_contiguous():
             return False
         if not has_memory(source):
             return False
@@ -259,13 +303,7 @@ class Recording(TorchDispatchMode):
             mark(tensor)
             if empties and tensor.dtype == target.original.dtype:
                 target.temporary.unmark(tensor)
-            self._repeat(recorder, target)
+            recorder.hold_once()
             if result is not None and func._schema.returns and func._schema.returns[0].alias_info is not None:
                 result = tensor
         return result
-
-    def _repeat(self, recorder: Recorder, first: Target) -> None:
-        """A parameter that lives in several places gets the same temporary everywhere."""
-        for target in recorder.targets[1:]:
-            self.session.materialize(target)
-            target.temporary = first.temporary

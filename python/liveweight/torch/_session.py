@@ -153,7 +153,7 @@ class Session:
                 else:
                     target.temporary.fill(start, source)
         for target in self.held:
-            if target.is_held_whole() and (last or not self._may_come_back(target)):
+            if (last or not self._may_come_back(target)) and target.is_held_whole():
                 self._finish(target)
         self.held = [target for target in self.held if target.temporary is not None]
 
@@ -304,9 +304,9 @@ class Session:
     def close(self) -> None:
         """Lets go of all sources and buffers, whoever still holds the session."""
         for target in self.targets:
-            target.temporary = target.made = None
+            target.temporary = target.made = target.placed = target.stand_in = None
             target.borrowed = []
-        self.update = _core.BuffersUpdate()
+        del self.update
         self.targets, self.held, self.layers, self.pending = [], [], [], {}
         self.lifetimes, self.placements, self.saved = Lifetimes(), Placements(), []
 

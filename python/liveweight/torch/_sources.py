@@ -10,7 +10,7 @@ from typing import Any, ContextManager
 
 import torch
 
-from ._fallback import _error
+from ._fallback import _error, is_meta
 
 _VIEWS = tuple(type(kind().items()) for kind in (dict, OrderedDict))
 _CONTAINERS = (list, tuple, *_VIEWS, *(type(iter(items)) for items in ([], (), {}.items(), OrderedDict().items())))
@@ -43,7 +43,7 @@ def hold(session, weights: Iterable, lasts: bool, asking: Callable[[], ContextMa
 def _tensor_of(item: Any) -> torch.Tensor | None:
     if not isinstance(item, (tuple, list)) or len(item) != 2 or not isinstance(item[1], torch.Tensor):
         return None
-    if item[1].is_meta:
+    if is_meta(item[1]):
         raise _error("unsupported", item[0], "expected a tensor with values, got one on the meta device")
     return item[1]
 

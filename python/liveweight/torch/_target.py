@@ -23,6 +23,7 @@ class Temporary:
         self.data = torch.empty(shape, dtype=dtype, device=device)
         self.came = torch.zeros(shape, dtype=torch.bool, device=device)
         self.lacks = shape.numel()
+        self.exposed = False  # somebody may write there who is not seen
 
     def fill(self, start: int, source: torch.Tensor) -> None:
         end = start + source.numel()
@@ -61,6 +62,13 @@ class Temporary:
             self.came.as_strided(view.shape, view.stride(), view.storage_offset()).fill_(False)
             self._set(self.came)
 
+    def expose(self, view: torch.Tensor) -> None:
+        """Somebody is about to write to a view, given likewise, and is not seen: what is no NaN at the end has come."""
+        self.blank()
+        self.exposed = self._has_nan()
+        if not self.exposed:
+            self.mark(view)
+
     def _has_nan(self) -> bool:
         return self.data.is_floating_point() and self.data.element_size() > 1
 
@@ -72,6 +80,8 @@ class Temporary:
         came.fill_(True)
 
     def is_whole(self) -> bool:
+        if self.exposed and self.lacks > 0:
+            self._set(self.came | ~self.data.isnan())
         return self.lacks == 0
 
     def check_finite(self, name: str) -> None:

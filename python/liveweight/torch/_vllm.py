@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -54,6 +55,14 @@ def derive_for_attention(model: torch.nn.Module) -> None:
     for layer in model.modules() if attention and is_config(model._model_config) else ():
         if attention.is_deferred_attention_layer(layer):
             layer.process_weights_after_loading(model._model_config.dtype)
+
+
+def convolutions(model: torch.nn.Module) -> list[partial]:
+    """Steps to take with the new weights: mixers of state spaces have a view of their convolution's weight as it was before
+    vLLM packed that for a kernel of the CPU's."""
+    mixers = [module for module in model.modules() if "conv_weights" in module._buffers]
+    return [partial(mixer._buffers["conv_weights"].detach().copy_, mixer.conv1d._cpu_unpacked_conv_weight)
+            for mixer in mixers if hasattr(mixer.conv1d, "_cpu_unpacked_conv_weight")]
 
 
 @contextmanager

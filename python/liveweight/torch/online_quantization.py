@@ -123,7 +123,7 @@ def _reload(model: torch.nn.Module, state: ModuleState, load: Callable[[Session,
             _take_replacements(recorders, places)
         model.process_weights_after_loading_already_called = True
         session.prepare()
-        session.commit(state.settle())
+        session.commit([*_vllm.convolutions(model), *state.settle()])
     except BaseException:
         try:
             _roll_back(session, state)

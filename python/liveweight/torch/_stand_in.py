@@ -1,0 +1,67 @@
+"""The classes of what a loader gets for parameters, and for views of these: tensors on torch's meta device that say of
+themselves what the parameter would, and have memory once somebody asks where it is."""
+
+from __future__ import annotations
+
+import functools
+
+import torch
+
+
+class _StandIn:
+    """`_liveweight_recorder` knows the parameter."""
+
+    __slots__ = ()
+
+    def __repr__(self, **kwargs):
+        return f"{type(self).__name__}(..., size={tuple(self.shape)}, dtype={self.dtype}, device='{self.device}')"
+
+    def cpu(self, *args, **kwargs):
+        return self.to("cpu", *args, **kwargs)
+
+    def to(self, *args, **kwargs):
+        """Itself, where it is there already and no copy is asked for."""
+        _, *copies = [flag for flag in args if isinstance(flag, bool)] or [False]  # non_blocking, copy
+        if not kwargs.get("copy") and not any(copies):
+            wanted = {key: value for key, value in kwargs.items() if key != "copy"}
+            device, dtype, _, memory_format = torch._C._nn._parse_to(*args, **wanted)
+            if device in (None, self.device) and dtype in (None, self.dtype) and memory_format in (None, torch.preserve_format):
+                return self
+        return torch.Tensor.to(self, *args, **kwargs)
+
+    def data_ptr(self):
+        return self._liveweight_recorder.expose(self).data_ptr()
+
+    def numpy(self, **kwargs):
+        return self._liveweight_recorder.expose(self).numpy(**kwargs)
+
+    def __dlpack__(self, **kwargs):
+        return self._liveweight_recorder.expose(self).__dlpack__(**kwargs)
+
+    def __dlpack_device__(self):
+        return self._liveweight_recorder.expose(self).__dlpack_device__()
+
+
+def _class(kind: type, device: torch.device, **members) -> type:
+    """One that looks like `kind`, and makes such a one where somebody calls it."""
+    return type(kind)(kind.__name__, (_StandIn, kind), {
+        "__module__": kind.__module__, "__slots__": ("_liveweight_recorder",),
+        "__new__": lambda cls, *args, **kwargs: kind(*args, **kwargs),
+        "device": device, "is_meta": False, "is_cpu": device.type == "cpu", "is_cuda": device.type == "cuda", **members})
+
+
+@functools.cache
+def parameter_class(kind: type, device: torch.device) -> type:
+    """A parameter's own class, but for `data`, which is had without a dispatch and to which torch does not let tensors of
+    another device be assigned."""
+    data = property(lambda parameter: parameter._liveweight_recorder.view(parameter),
+                    lambda parameter, value: parameter._liveweight_recorder.replace(value))
+    return _class(kind, device, data=data)
+
+
+@functools.cache
+def view_class(device: torch.device) -> type:
+    """A tensor's, which is copied and kept as what it has: its values."""
+    return _class(torch.Tensor, device, __torch_function__=torch._C._disabled_torch_function_impl,
+                  __deepcopy__=lambda view, memo: view.clone(),
+                  __reduce_ex__=lambda view, protocol: view.clone().__reduce_ex__(protocol))
