@@ -35,6 +35,20 @@ class Follow(Versions):
         got = self.follow(mirror=mirror)
         self.assertEqual(got["digest"], self.cold(7))
 
+    def test_a_mirror_that_another_run_with_the_same_versions_left_is_refused(self):
+        mirror = self.root / "mirror"
+        self.add_deltas(2)
+        self.follow(mirror=mirror)
+        shutil.rmtree(self.versions)
+        shutil.copytree(step(4), self.versions / "weight_v000000")
+        self.json_of("diff", step(4), step(5), self.versions / "weight_v000003", "--base-version", 2, "--new-version", 3)
+        message = self.refused("follow", self.versions, "--quant", "fp8_per_channel", "--mirror", mirror, "--once")
+        self.assertIn(f"{mirror}: the mirror was made of another version 000000 than {self.versions}/weight_v000000: another run "
+                      "left it; remove it", message)
+        shutil.rmtree(self.versions / "weight_v000003")
+        shutil.rmtree(mirror)
+        self.assertEqual(self.follow(mirror=mirror)["digest"], self.cold(4))
+
     def test_all_ranks_of_a_process_follow_on_one_mirror(self):
         self.add_deltas(3)
         for scheme in ("int8_per_channel", "fp8_per_block", "fp8_per_tensor"):

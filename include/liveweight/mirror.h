@@ -39,7 +39,12 @@ class Mirror {
   // All of it as a checkpoint, on disk only, once `verify` found it whole; settle first. It changes with the
   // mirror.
   Result<Checkpoint> checkpoint() const;
-  const std::string& version() const;             // the label of the last change
+  const std::string& version() const;  // the label of the last change
+  // The label of the checkpoint of the last `replace`, which deltas came to since.
+  const std::string& origin() const;
+  // kStaleVersion where that was not `checkpoint`, by a sample of its bytes; `names` as for `replace`. On
+  // disk only.
+  Status check_origin(const Checkpoint& checkpoint, const TensorNames& names) const;
   std::vector<CheckpointTensor> tensors() const;  // in the order of their names; as `find` gives them
 
   // Holds that checkpoint from now on. On disk it is copied, so call it behind a commit.

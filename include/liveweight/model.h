@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -153,6 +154,8 @@ class NameMap {
   // JSON: [["regular expression", "replacement"], ...].
   static Result<NameMap> parse(std::string_view json);
   Result<std::string> canonical(std::string_view name) const;
+  // That, as a mirror and what applies deltas take it; of this map, for as long as it lives.
+  std::function<Result<std::string>(std::string_view)> as_function() const;
   // The same without a copy where nothing changes; else `storage` holds it.
   Result<std::string_view> canonical(std::string_view name, std::string& storage) const;
 

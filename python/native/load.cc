@@ -52,16 +52,20 @@ Result<std::shared_ptr<Mirror>> open_mirror(const LoadArguments& arguments, cons
   if (arguments.resume)
     return fail(ErrorCode::kInvalidArgument, "resume: expected mirror=..., the directory to go on from");
   if (!std::get<bool>(arguments.mirror)) return nullptr;
-  return Mirror::in_memory(directory.checkpoint,
-                           [&](std::string_view name) { return names.canonical(name); });
+  return Mirror::in_memory(directory.checkpoint, names.as_function());
+}
+
+// The checkpoint's own version, or the one that it is given; may be empty.
+Result<std::string> name_of(const LoadArguments& arguments, const ModelDirectory& directory) {
+  LW_ASSIGN(std::string name, version_of(directory.checkpoint));
+  return name.empty() ? arguments.version.value_or("") : name;
 }
 
 // The first version, from the directory; the mirror holds it, too.
 Status load_first(ModelState& state, const LoadArguments& arguments, const ModelDirectory& directory,
                   LoadOptions options, const std::shared_ptr<Mirror>& mirror) {
   options.label = arguments.version.value_or(arguments.directory.string());
-  LW_ASSIGN(std::string name, version_of(directory.checkpoint));
-  if (name.empty()) name = arguments.version.value_or("");
+  LW_ASSIGN(std::string name, name_of(arguments, directory));
   LW_ASSIGN(state.live, load_model(directory, options));
   if (std::holds_alternative<fs::path>(arguments.mirror)) {
     LW_TRY(mirror_checkpoint(*state.live, mirror, directory.checkpoint, state.names, name));
@@ -75,6 +79,10 @@ Status load_first(ModelState& state, const LoadArguments& arguments, const Model
 // The first version, from what the mirror holds.
 Status load_mirrored(ModelState& state, const LoadArguments& arguments, const ModelDirectory& directory,
                      LoadOptions options, const std::shared_ptr<Mirror>& mirror) {
+  LW_ASSIGN(const std::string name, name_of(arguments, directory));
+  if (!name.empty() && name == mirror->origin()) {
+    LW_TRY(mirror->check_origin(directory.checkpoint, state.names.as_function()));
+  }
   LW_ASSIGN(const ModelDirectory mirrored, with_mirrored_weights(directory, *mirror));
   options.names = {};
   options.label = arguments.version.value_or(mirror->version());

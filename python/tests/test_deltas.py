@@ -275,6 +275,9 @@ class Directories(unittest.TestCase):
         self.assertEqual((again.digest(), again.version.label), (self.cold, "2"))
         with self.assertRaises(liveweight.Error):
             again.report()  # which directory holds these weights is not known
+        with self.assertRaises(liveweight.Error) as caught:  # another run's version 1
+            liveweight.Model.load(FIRST, quant="fp8_per_block", mirror=self.folder / "mirror", resume=True, version="1")
+        self.assertEqual(caught.exception.code, "stale_version")
         fresh = liveweight.Model.load(SECOND, quant="fp8_per_block", mirror=self.folder / "mirror")
         self.assertNotEqual(fresh.digest(), self.cold)
 

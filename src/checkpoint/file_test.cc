@@ -60,7 +60,7 @@ TEST_F(FileTest, DirectoriesAreSyncedBeforeTheyAreNamedAndTheirNamesAfter) {
 }
 
 TEST_F(FileTest, RecordsOfAMirrorsLogAreSyncedOneByOne) {
-  const uint64_t begin = begin_mirror_log(path_, 1, "0").value();
+  const uint64_t begin = begin_mirror_log(path_, 1, "0", {}).value();
   const Steps steps;
   ASSERT_TRUE(append_settled(path_, begin, {2, "1", {}, {}, true, "boot"}));
   EXPECT_EQ(steps.all(), (std::vector{Step::kOpen, Step::kMirrorWrite, Step::kSync}));

@@ -23,6 +23,7 @@ struct Mirror::State {
   std::optional<MirrorContent> content;
   uint64_t sequence = 0;
   std::string version;
+  MirrorOrigin origin;
   std::optional<MirrorChange> pending;                // noted, not yet in the bytes
   std::optional<std::vector<TensorDelta>> previous;   // what the last change overwrote
   std::optional<std::vector<TensorDelta>> forgotten;  // let go behind the commit: many small pieces of memory
@@ -83,6 +84,7 @@ struct Mirror::State {
       if (change.takes_back) reverted.insert(change.sequence - 1);
     }
     version = log.changes.empty() ? log.version : log.changes.back().version;
+    origin = std::move(log.origin);
     pending.reset();
     if (may_write) LW_TRY(repeat(log));
     if (!log.changes.empty() && log.changes.back().settled_in != boot)
@@ -199,7 +201,7 @@ struct Mirror::State {
     for (const Mapping& file : content->files) LW_TRY(file.sync());
     LW_TRY(sums.sync());
     log_identity = 0;
-    LW_ASSIGN(log_bytes, begin_mirror_log(files->log(), sequence, version));
+    LW_ASSIGN(log_bytes, begin_mirror_log(files->log(), sequence, version, origin));
     note_log();
     return {};
   }
@@ -266,6 +268,23 @@ uint64_t Mirror::sequence() const {
 const std::string& Mirror::version() const {
   return state_->version;
 }
+const std::string& Mirror::origin() const {
+  return state_->origin.version;
+}
+
+Status Mirror::check_origin(const Checkpoint& checkpoint, const TensorNames& names) const {
+  if (!state_->files || empty()) return {};
+  LW_ASSIGN(const MirrorContent content, MirrorContent::map(checkpoint, names, Mapping::Access::kRead));
+  if (sample_of(content) == state_->origin.sample) return {};
+  const std::string directory = state_->files->directory().string();
+  return fail(
+      ErrorCode::kStaleVersion,
+      fmt::format("{}: the mirror was made of another version {} than {}: another run left it; remove "
+                  "it, and it is made anew",
+                  directory, origin(), checkpoint.directory().string()),
+      {directory});
+}
+
 bool Mirror::has_previous_values() const {
   return state_->pending && !state_->pending->has_sums;
 }

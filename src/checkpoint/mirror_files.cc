@@ -19,9 +19,15 @@ namespace liveweight {
 namespace {
 
 constexpr const char* kCurrent = "CURRENT";
+constexpr uint64_t kSampledParts = 1024;
 
 bool is_number(const std::string& text) {
   return !text.empty() && text.find_first_not_of("0123456789") == std::string::npos;
+}
+
+uint64_t sum_of_part(const MirrorContent& content, uint64_t part) {
+  const MirrorTensor& tensor = content.of_part(part);
+  return liveweight::sum_of_part(tensor.bytes, tensor.first_part, part - tensor.first_part);
 }
 
 uint64_t number_of(const std::string& text) {
@@ -97,7 +103,7 @@ Status MirrorFiles::write_generation(const std::filesystem::path& path, const Ch
   LW_ASSIGN(const Checkpoint written, Checkpoint::open(path));
   LW_ASSIGN(const MirrorContent content, MirrorContent::map(written, same_name, Mapping::Access::kRead));
   LW_TRY(MirrorSums::write(path / "sums", sequence, sums_of(content)));
-  LW_TRY(begin_mirror_log(path / "log", sequence, version));
+  LW_TRY(begin_mirror_log(path / "log", sequence, version, {version, sample_of(content)}));
   return {};
 }
 
@@ -113,11 +119,16 @@ void MirrorFiles::remove_others() const {
 std::vector<uint64_t> sums_of(const MirrorContent& content) {
   std::vector<uint64_t> sums(content.parts);
   ThreadPool::shared().parallel_for(static_cast<int64_t>(content.parts), [&](int64_t i) {
-    const auto part = static_cast<uint64_t>(i);
-    const MirrorTensor& tensor = content.of_part(part);
-    sums[part] = sum_of_part(tensor.bytes, tensor.first_part, part - tensor.first_part);
+    sums[static_cast<uint64_t>(i)] = sum_of_part(content, static_cast<uint64_t>(i));
   });
   return sums;
+}
+
+uint64_t sample_of(const MirrorContent& content) {
+  const uint64_t taken = std::min(content.parts, kSampledParts);
+  uint64_t sample = content.parts;
+  for (uint64_t i = 0; i < taken; ++i) sample += sum_of_part(content, i * content.parts / taken);
+  return sample;
 }
 
 std::string boot_of_machine() {

@@ -26,6 +26,7 @@ class MirrorFiles {
  public:
   explicit MirrorFiles(std::filesystem::path directory) : directory_(std::move(directory)) {}
 
+  const std::filesystem::path& directory() const { return directory_; }
   std::filesystem::path lock() const { return directory_ / "lock"; }
   std::filesystem::path log() const { return generation_path() / "log"; }
   std::filesystem::path weights() const { return generation_path() / "model.safetensors"; }
@@ -53,6 +54,9 @@ class MirrorFiles {
 
 // Every sum of a content's parts as it is, by all threads.
 std::vector<uint64_t> sums_of(const MirrorContent& content);
+
+// Of parts all over it, at most 1,024: what tells a checkpoint from another one of the same tensors.
+uint64_t sample_of(const MirrorContent& content);
 
 // What tells this boot of the machine from others: changes that only reached its memory are gone in the next.
 std::string boot_of_machine();

@@ -19,13 +19,19 @@ namespace liveweight {
 namespace {
 
 enum class RecordType : uint64_t {
-  kBegin = 0x3247524f5252494d,  // "MIRRORG2", the format's version
-  kEarlierBegin = 0x4247524f5252494d,
+  kBegin = 0x3347524f5252494d,  // "MIRRORG3", the format's version
+  kFirstBegin = 0x4247524f5252494d,
+  kSecondBegin = 0x3247524f5252494d,
   kChange = 1,
   kSums = 2,
   kSettled = 3,
   kTakeBack = 4
 };
+
+// The begin of a log that an earlier Liveweight made.
+bool is_earlier(RecordType type) {
+  return type == RecordType::kFirstBegin || type == RecordType::kSecondBegin;
+}
 
 // Before each record's payload.
 struct RecordHead {
@@ -119,6 +125,8 @@ bool read_record(RecordType type, Reader& reader, MirrorLogContent& content) {
   if (type == RecordType::kBegin) {
     content.sequence = sequence;
     content.version = reader.text();
+    content.origin.version = reader.text();
+    content.origin.sample = reader.number();
     return reader.good();
   }
   const uint64_t last = content.last_sequence();
@@ -162,7 +170,7 @@ std::optional<Record> first_record(std::span<const std::byte> bytes) {
   std::memcpy(&head, bytes.data(), sizeof head);
   const auto type = static_cast<RecordType>(head.type);
   const bool known = head.type - 1 < static_cast<uint64_t>(RecordType::kTakeBack);
-  if (!known && type != RecordType::kBegin && type != RecordType::kEarlierBegin) return std::nullopt;
+  if (!known && type != RecordType::kBegin && !is_earlier(type)) return std::nullopt;
   if (head.bytes > bytes.size() - sizeof head) return std::nullopt;
   const auto payload = bytes.subspan(sizeof head, head.bytes);
   if (checksum_of(type, payload) != head.checksum) return std::nullopt;
@@ -223,8 +231,11 @@ uint64_t identity_of_log(const std::filesystem::path& path, uint64_t bytes) {
 }
 
 Result<uint64_t> begin_mirror_log(const std::filesystem::path& path, uint64_t sequence,
-                                  const std::string& version) {
-  const Bytes record = record_of(RecordType::kBegin, begin_payload(sequence, version));
+                                  const std::string& version, const MirrorOrigin& origin) {
+  Bytes payload = begin_payload(sequence, version);
+  put_text(payload, origin.version);
+  put_number(payload, origin.sample);
+  const Bytes record = record_of(RecordType::kBegin, payload);
   ReplacementFile file(path);
   LW_TRY(file.create());
   LW_TRY(file.append(record.data(), record.size()));
@@ -237,7 +248,7 @@ Result<MirrorLogContent> read_mirror_log(const std::filesystem::path& path) {
   MirrorLogContent content;
   std::span<const std::byte> rest(bytes);
   while (const std::optional<Record> record = first_record(rest)) {
-    if (record->type == RecordType::kEarlierBegin) return made_earlier(path);
+    if (is_earlier(record->type)) return made_earlier(path);
     if ((content.bytes == 0) != (record->type == RecordType::kBegin)) break;
     Reader reader(record->payload);
     if (!read_record(record->type, reader, content)) break;

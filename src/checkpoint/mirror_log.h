@@ -24,10 +24,17 @@ struct MirrorChange {
   bool takes_back = false;  // the change before it
 };
 
+// The checkpoint that a mirror was made of.
+struct MirrorOrigin {
+  std::string version;
+  uint64_t sample = 0;  // of its bytes (sample_of)
+};
+
 // What the bytes held when the log was begun, and what came since.
 struct MirrorLogContent {
   uint64_t sequence = 0;
   std::string version;
+  MirrorOrigin origin;
   std::vector<MirrorChange> changes;
   uint64_t bytes = 0;  // of the records that count
 
@@ -36,7 +43,7 @@ struct MirrorLogContent {
 
 // Writes an empty log that replaces the one at `path`, on disk; gives its length.
 Result<uint64_t> begin_mirror_log(const std::filesystem::path& path, uint64_t sequence,
-                                  const std::string& version);
+                                  const std::string& version, const MirrorOrigin& origin);
 
 // A number that tells the file at `path` from others that were or will be there, while it is of that length;
 // 0 where it is of another.

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cstring>
 #include <fstream>
 
 #include "base/hash.h"
@@ -20,7 +21,7 @@ MirrorChange change(uint64_t sequence) {
 
 class MirrorLogTest : public ::testing::Test {
  protected:
-  void SetUp() override { bytes_ = begin_mirror_log(path_, 5, "base").value(); }
+  void SetUp() override { bytes_ = begin_mirror_log(path_, 5, "base", {"4", 77}).value(); }
 
   using Append = decltype(append_change);
   void add(Append* append, uint64_t sequence) { bytes_ = append(path_, bytes_, change(sequence)).value(); }
@@ -46,6 +47,8 @@ TEST_F(MirrorLogTest, ComesBackAsItWasWritten) {
   const MirrorLogContent log = read();
   EXPECT_EQ(log.sequence, 5u);
   EXPECT_EQ(log.version, "base");
+  EXPECT_EQ(log.origin.version, "4");
+  EXPECT_EQ(log.origin.sample, 77u);
   EXPECT_EQ(log.bytes, bytes_);
   ASSERT_EQ(log.changes.size(), 1u);
   EXPECT_EQ(log.changes[0].version, "v");
@@ -110,21 +113,25 @@ TEST_F(MirrorLogTest, IsDamagedWhereALaterRecordFollowsOneWithAnyByteChanged) {
 }
 
 TEST_F(MirrorLogTest, OfAnEarlierLiveweightIsRefusedAsThat) {
-  const std::string type = "MIRRORGB", payload(16, '\0');  // the state 0 of no version
-  Hasher hasher;
-  hasher.add_numbers({0x4247524f5252494d, 16});
-  hasher.add(std::as_bytes(std::span(payload)));
-  const auto checksum = hasher.finish();
-  std::ofstream log(path_, std::ios::binary);
-  log << type << '\x10' << std::string(7, '\0');
-  log.write(reinterpret_cast<const char*>(checksum.data()), checksum.size());
-  log << payload << std::flush;
-  EXPECT_EQ(refusal(), ErrorCode::kUnsupported);
+  for (const std::string type : {"MIRRORGB", "MIRRORG2"}) {
+    const std::string payload(16, '\0');  // the state 0 of no version
+    int64_t number = 0;
+    std::memcpy(&number, type.data(), sizeof number);
+    Hasher hasher;
+    hasher.add_numbers({number, 16});
+    hasher.add(std::as_bytes(std::span(payload)));
+    const auto checksum = hasher.finish();
+    std::ofstream log(path_, std::ios::binary);
+    log << type << '\x10' << std::string(7, '\0');
+    log.write(reinterpret_cast<const char*>(checksum.data()), checksum.size());
+    log << payload << std::flush;
+    EXPECT_EQ(refusal(), ErrorCode::kUnsupported) << type;
+  }
 }
 
 TEST_F(MirrorLogTest, BeginsWithItsBeginAndHasNoOther) {
   const std::filesystem::path other = folder_.path() / "other";
-  const uint64_t begin = begin_mirror_log(other, 5, "again").value();
+  const uint64_t begin = begin_mirror_log(other, 5, "again", {}).value();
   std::string record(begin, '\0');
   std::ifstream(other, std::ios::binary).read(record.data(), static_cast<std::streamsize>(begin));
   std::ofstream(path_, std::ios::binary | std::ios::app) << record;

@@ -4,6 +4,7 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <fstream>
 
 #include "checkpoint/mirror_fixture.h"
@@ -95,6 +96,49 @@ TEST_F(MirrorTest, HoldsOnlyWhatTheIndexOfItsCheckpointNames) {
   const auto mirror = Mirror::in_memory(Checkpoint::open(root_ / "checkpoint").value(), same_name).value();
   ASSERT_EQ(mirror->tensors().size(), 1u);
   EXPECT_EQ(mirror->tensors()[0].name, "b");
+}
+
+TEST_F(MirrorTest, TellsTheCheckpointThatItWasMadeOfFromAnother) {
+  filled();
+  const Checkpoint whole = checkpoint();
+  Values now = values_;
+  for (int version = 1; version <= 3; ++version) {
+    const auto mirror = open();
+    auto [next, deltas] = changed(now);
+    ASSERT_TRUE(mirror->record(deltas, std::to_string(version), mirror->sequence()) && mirror->settle());
+    EXPECT_EQ(mirror->origin(), "0");
+    EXPECT_TRUE(mirror->check_origin(whole, same_name));
+    now = std::move(next);
+  }
+  values_["a"][40'000] ^= 1;
+  const Status other = open()->check_origin(checkpoint(), same_name);
+  ASSERT_FALSE(other);
+  EXPECT_EQ(other.error().code, ErrorCode::kStaleVersion);
+  EXPECT_NE(other.error().message.find("made of another version 0 than"), std::string::npos);
+  EXPECT_EQ(other.error().names, std::vector<std::string>{(root_ / "mirror").string()});
+  ASSERT_TRUE(open()->replace(checkpoint(), same_name, "4"));
+  EXPECT_EQ(open()->origin(), "4");
+  EXPECT_TRUE(open()->check_origin(checkpoint(), same_name));
+  EXPECT_TRUE(Mirror::in_memory(checkpoint(), same_name).value()->check_origin(checkpoint(), same_name));
+}
+
+TEST_F(MirrorTest, KnowsWhatItWasMadeOfWhenItsLogIsBegunAnew) {
+  const auto mirror = filled();
+  const Values before = values_;
+  uint64_t length = 0, longest = 0;
+  while (length == longest) {
+    Values next = values_;
+    for (uint16_t& value : next["a"]) ++value;
+    std::vector<TensorDelta> deltas;
+    deltas.push_back(compare_tensors("a", view(values_, "a"), view(next, "a")).value());
+    ASSERT_TRUE(mirror->record(std::move(deltas), "1", mirror->sequence()) && mirror->settle());
+    values_ = std::move(next);
+    length = fs::file_size(root_ / "mirror/1/log");
+    longest = std::max(longest, length);
+  }
+  values_ = before;
+  EXPECT_EQ(open()->origin(), "0");
+  EXPECT_TRUE(open()->check_origin(checkpoint(), same_name));
 }
 
 TEST_F(MirrorTest, DoesNotTakeBackWhatAnotherProcessChanged) {

@@ -19,9 +19,9 @@ Result<Outcome> apply(const ApplyCommand& command) {
   const std::string& target = command.out.empty() ? command.directory : command.out;
   const std::vector<std::filesystem::path> deltas(command.deltas.begin(), command.deltas.end());
   const NameMap names;
-  LW_ASSIGN(const DeltaApplyReport report,
-            apply_deltas(command.directory, deltas, target, tied_tensors(command.directory),
-                         [&](std::string_view name) { return names.canonical(name); }));
+  LW_ASSIGN(
+      const DeltaApplyReport report,
+      apply_deltas(command.directory, deltas, target, tied_tensors(command.directory), names.as_function()));
   const double seconds = seconds_since(begin);
   Outcome out;
   out.json = {{"directory", target},       {"version", report.version},          {"deltas", report.deltas},

@@ -104,6 +104,7 @@ class Follower {
     const auto mirrored = mirror && !mirror->empty() ? version_number(mirror->version()) : std::nullopt;
     const bool resumes = mirrored && *mirrored >= full.number;
     if (resumes) {
+      LW_TRY(check_origin(*mirror));
       LW_TRY(live_->resume(mirror));
     } else if (Status loaded = live_->load(full.version); !loaded) {
       return not_yet(full, std::move(loaded).error());
@@ -112,6 +113,17 @@ class Follower {
     started_ = fmt::format("{} from {}", live_->version(), resumes ? command_.mirror : full.path.string());
     log_line(LogLevel::kInfo, fmt::format("following {}: at version {}", command_.model.directory, started_));
     return true;
+  }
+
+  // Versions of another run may have the same numbers. Nothing tells where the checkpoint that the mirror was
+  // made of is gone.
+  Status check_origin(const Mirror& mirror) const {
+    const auto number = version_number(mirror.origin());
+    if (!number) return {};
+    LW_ASSIGN(const VersionDirectory* made_of, list_.full(*number));
+    if (!made_of) return {};
+    LW_ASSIGN(const Checkpoint checkpoint, Checkpoint::open(made_of->path));
+    return mirror.check_origin(checkpoint, options_.names.as_function());
   }
 
   // False, or the error where it can no longer be borne.

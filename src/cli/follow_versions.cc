@@ -96,6 +96,10 @@ Result<const VersionDirectory*> VersionList::newest_full() const {
   return first([](const VersionDirectory& v) { return !v.is_delta; }, std::greater<>());
 }
 
+Result<const VersionDirectory*> VersionList::full(uint64_t number) const {
+  return first([&](const VersionDirectory& v) { return !v.is_delta && v.number == number; }, std::less<>());
+}
+
 Result<const VersionDirectory*> VersionList::next(uint64_t current) const {
   LW_ASSIGN(const VersionDirectory* full, newest_full());
   if (full && full->number > current) return full;

@@ -36,6 +36,8 @@ class VersionList {
 
   // Null where there is none; kBadCheckpoint where there are two of one version.
   Result<const VersionDirectory*> newest_full() const;
+  // The full checkpoint of that version; likewise.
+  Result<const VersionDirectory*> full(uint64_t number) const;
   // What comes after version `current`: a newer full checkpoint, the newest of them; else the delta on it,
   // the oldest of them. kStaleVersion where there are newer deltas, but none on it. Null where there is
   // nothing.

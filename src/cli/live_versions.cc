@@ -242,7 +242,7 @@ Result<Digest> LiveVersions::cold_digest() const {
   if (deltas_.empty()) return cold_digest_of(base_);
   LW_ASSIGN(const TemporaryFolder folder, TemporaryFolder::make("liveweight"));
   LW_TRY(apply_deltas(base_, deltas_, folder.path() / "patched", directory_.description.aliases,
-                      [this](std::string_view name) { return options_.names.canonical(name); }));
+                      options_.names.as_function()));
   return cold_digest_of(folder.path() / "patched");
 }
 

@@ -194,8 +194,7 @@ Status mirror_checkpoint(LiveModel& model, std::shared_ptr<Mirror> mirror, const
   nothing.deltas = model.plan().mode() != CommitMode::kInPlace;  // so that it touches nothing
   // While it is open no other update commits a version that is not the checkpoint's, or uses the mirror.
   LW_ASSIGN(Update guard, model.begin_update(nothing));
-  LW_TRY(mirror->replace(
-      checkpoint, [&](std::string_view name) { return names.canonical(name); }, version));
+  LW_TRY(mirror->replace(checkpoint, names.as_function(), version));
   guard.abort();
   return model.attach_mirror(std::move(mirror), nothing.base_version);
 }

@@ -86,6 +86,10 @@ Result<std::string> NameMap::canonical(std::string_view name) const {
   return std::string(mapped);
 }
 
+std::function<Result<std::string>(std::string_view)> NameMap::as_function() const {
+  return [this](std::string_view name) { return canonical(name); };
+}
+
 Result<std::string_view> NameMap::canonical(std::string_view name, std::string& storage) const {
   if (rules_.empty() && !has_wrapper(name)) return name;
   storage = name;
