@@ -97,9 +97,11 @@ void leave(DeltaWriterHandle& handle, nb::handle type, nb::handle, nb::handle) {
 nb::dict apply(const fs::path& directory, const std::vector<fs::path>& deltas,
                const std::optional<fs::path>& out) {
   DeltaApplyReport report;
+  const NameMap names;
   {
     nb::gil_scoped_release released;
-    report = value_of(apply_deltas(directory, deltas, out.value_or(directory), tied_tensors(directory)));
+    report = value_of(apply_deltas(directory, deltas, out.value_or(directory), tied_tensors(directory),
+                                   names.as_function()));
   }
   nb::dict result;
   result["version"] = report.version;

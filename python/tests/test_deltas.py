@@ -231,9 +231,9 @@ class Directories(unittest.TestCase):
         self.old, self.new = read_safetensors(SECOND), read_safetensors(THIRD)
         self.cold = liveweight.Model.load(THIRD, quant="fp8_per_block").digest()
 
-    def write(self, name, version="2", base="1", **options):
+    def write(self, name, version="2", base="1", prefix="", **options):
         with liveweight.DeltaWriter(self.folder / name, version=version, base_version=base, **options) as writer:
-            return sum(writer.add(tensor, old, self.new[tensor][2], dtype=dtype, shape=shape)
+            return sum(writer.add(prefix + tensor, old, self.new[tensor][2], dtype=dtype, shape=shape)
                        for tensor, (dtype, shape, old) in self.old.items())
 
     def test_a_delta_directory_reloads_to_what_the_new_checkpoint_gives(self):
@@ -282,10 +282,13 @@ class Directories(unittest.TestCase):
         self.assertNotEqual(fresh.digest(), self.cold)
 
     def test_deltas_apply_to_a_checkpoint(self):
-        self.write("delta")
-        said = liveweight.apply_deltas(SECOND, [self.folder / "delta"], self.folder / "applied")
-        self.assertEqual((said["version"], said["deltas"]), ("2", 1))
-        self.assertEqual(liveweight.Model.load(self.folder / "applied", quant="fp8_per_block").digest(), self.cold)
+        for prefix in ("", "module."):  # a trainer's wrapper
+            with self.subTest(prefix):
+                delta, applied = self.folder / f"{prefix}delta", self.folder / f"{prefix}applied"
+                self.write(delta.name, prefix=prefix)
+                said = liveweight.apply_deltas(SECOND, [delta], applied)
+                self.assertEqual((said["version"], said["deltas"]), ("2", 1))
+                self.assertEqual(liveweight.Model.load(applied, quant="fp8_per_block").digest(), self.cold)
 
     def test_a_writer_leaves_nothing_where_something_fails(self):
         with self.assertRaises(ZeroDivisionError), liveweight.DeltaWriter(self.folder / "a", version="2", base_version="1"):
