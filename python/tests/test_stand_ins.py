@@ -32,8 +32,10 @@ class StandIns(OnlineModelTest):
 
     def test_parameters_and_their_views_say_what_real_ones_would(self):
         def asks(param, loaded):
-            for tensor in (param, param.data, param.data[:9], param.detach().t(), *param.data.chunk(2), param.view(-1)):
-                self.assertEqual((tensor.device, tensor.is_meta, tensor.is_cpu, tensor.is_cuda), (torch.device("cpu"), False, True, False))
+            for tensor in (param, param.data, param.data[:9], param.detach().t().data, param.data.data,
+                           *param.data.chunk(2), param.view(-1), param.T):
+                said = tensor.device, tensor.is_meta, tensor.is_cpu, tensor.is_cuda
+                self.assertEqual(said, (torch.device("cpu"), False, True, False))
                 self.assertIn("dtype=torch.bfloat16, device='cpu'", repr(tensor))
             scratch = torch.empty(param.shape, dtype=param.dtype, device=param.data.device)
             param.data.copy_(scratch.copy_(loaded))
@@ -117,8 +119,9 @@ class StandIns(OnlineModelTest):
         self.check_loaders(rows, everything)
 
     def test_a_parameter_is_given_other_memory(self):
-        self.check_loaders(lambda param, loaded: param.set_(loaded.clone()),
-                           lambda param, loaded: param.set_(loaded.untyped_storage(), loaded.storage_offset(), loaded.shape, loaded.stride()))
+        def by_storage(param, loaded):
+            param.set_(loaded.untyped_storage(), loaded.storage_offset(), loaded.shape, loaded.stride())
+        self.check_loaders(lambda param, loaded: param.set_(loaded.clone()), by_storage)
 
     def test_copies_are_real_parameters_and_tensors(self):
         def copies(param, loaded):

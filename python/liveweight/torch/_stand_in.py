@@ -4,6 +4,7 @@ themselves what the parameter would, and have memory once somebody asks where it
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
 import torch
 
@@ -42,26 +43,24 @@ class _StandIn:
         return self._liveweight_recorder.expose(self).__dlpack_device__()
 
 
-def _class(kind: type, device: torch.device, **members) -> type:
-    """One that looks like `kind`, and makes such a one where somebody calls it."""
+def _class(kind: type, device: torch.device, set_data: Callable, **members) -> type:
+    """One that looks like `kind`, and makes such a one where somebody calls it. Its `data` is had without a dispatch."""
+    data = property(lambda tensor: tensor._liveweight_recorder.view(tensor), set_data)
     return type(kind)(kind.__name__, (_StandIn, kind), {
         "__module__": kind.__module__, "__slots__": ("_liveweight_recorder",),
-        "__new__": lambda cls, *args, **kwargs: kind(*args, **kwargs),
+        "__new__": lambda cls, *args, **kwargs: kind(*args, **kwargs), "data": data,
         "device": device, "is_meta": False, "is_cpu": device.type == "cpu", "is_cuda": device.type == "cuda", **members})
 
 
 @functools.cache
 def parameter_class(kind: type, device: torch.device) -> type:
-    """A parameter's own class, but for `data`, which is had without a dispatch and to which torch does not let tensors of
-    another device be assigned."""
-    data = property(lambda parameter: parameter._liveweight_recorder.view(parameter),
-                    lambda parameter, value: parameter._liveweight_recorder.replace(value))
-    return _class(kind, device, data=data)
+    """A parameter's own class, but for `data`, to which torch does not let tensors of another device be assigned."""
+    return _class(kind, device, lambda parameter, value: parameter._liveweight_recorder.replace(value))
 
 
 @functools.cache
 def view_class(device: torch.device) -> type:
     """A tensor's, which is copied and kept as what it has: its values."""
-    return _class(torch.Tensor, device, __torch_function__=torch._C._disabled_torch_function_impl,
+    return _class(torch.Tensor, device, torch.Tensor.data.__set__, __torch_function__=torch._C._disabled_torch_function_impl,
                   __deepcopy__=lambda view, memo: view.clone(),
                   __reduce_ex__=lambda view, protocol: view.clone().__reduce_ex__(protocol))
