@@ -4,6 +4,7 @@ import ctypes
 import pickle
 import unittest
 import unittest.mock
+import warnings
 
 from online_model import HAS_TORCHAO, OnlineModelTest
 
@@ -117,6 +118,48 @@ class StandIns(OnlineModelTest):
             param.data[...] = 0
             param.data[...] += loaded
         self.check_loaders(rows, everything)
+
+    def test_lists_are_indices_as_of_real_parameters(self):
+        rows, columns = [4, 0, 5], [1, 2, 0]
+        some = [row % 3 == 0 for row in range(64)]
+        indices = [rows, (rows,), (rows, columns), [rows, columns], [rows, [1]], (slice(None), columns), (..., columns),
+                   (3, columns), (torch.tensor(rows), columns), [torch.tensor(rows), torch.tensor(columns)], range(3, 5),
+                   (range(3), [1]), [[3]], some, (some, 0), [None, rows], (None, rows), [[0, 1], slice(2)], list(range(64)),
+                   [list(range(33))], [], ([], 0), ((1, 2), (3, 4)), [True, False] * 32, 3, (3, 4), slice(1, 9, 2), ..., None]
+
+        def by_lists(param, loaded):
+            param.data.copy_(loaded)
+            for index in indices:
+                with self.subTest(index):
+                    self.assertTrue(torch.equal(param.data[index], loaded[index]))
+                    param.data[index] *= 2
+                    param.data[index] = loaded[index]
+                    param[index].data.copy_(loaded[index])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of lists that stand for tuples
+            self.check_loaders(by_lists)
+
+    def test_tensors_made_of_python_numbers_have_values(self):
+        def makes(param, loaded):
+            param.data.copy_(loaded * 4)
+            param.data.mul_(param.data.new_tensor(0.5))
+            param.data[:2].copy_(param.new_tensor([[2.0], [2.0]]) * loaded[:2])
+            param.data.mul_(param.data.new([1.0, 0.5])[1])
+        self.check_loaders(makes)
+
+    def test_functions_of_elements_are_applied(self):
+        def applies(param, loaded):
+            param.data.copy_(loaded)
+            row = param.data[3]
+            self.assertIs(row.apply_(lambda x: 2 * x), row)
+            row.map_(loaded[3], lambda x, y: x - y)
+        self.check_loaders(applies)
+
+    def test_a_tensor_without_values_is_an_error_beside_a_parameter(self):
+        lost = torch.ones((), device="meta")
+        self.load_down_weights_by(lambda param, loaded: param.data.copy_(loaded).mul_(lost))
+        with self.assertRaisesRegex(liveweight.Error, "down.weight: expected tensors with values in aten.mul_.Tensor, got one on the"):
+            reload_weights(Loader(self.model), self.generator(1))
 
     def test_a_parameter_is_given_other_memory(self):
         def by_storage(param, loaded):

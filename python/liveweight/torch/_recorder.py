@@ -88,7 +88,8 @@ class Recorder:
         if self._is_all(value):
             return
         if is_meta(value):
-            raise _error("unsupported", name, "expected a tensor with values, got one on the meta device")
+            raise _error("unsupported", name, "expected a tensor with values, got one on the meta device, or a view of a "
+                                              "parameter")
         if not has_memory(value):
             raise _error("unsupported", name, f"expected a tensor with memory of its own, got a {type(value).__name__}")
         if value.dtype != self.facts.dtype and not all(target.is_plain() for target in self.targets):
@@ -225,6 +226,10 @@ class Recording(TorchDispatchMode):
             return None
         return self.by_storage.get(tensor.untyped_storage()._cdata)
 
+    def _first_name(self, args, kwargs) -> str:
+        """Of the parameters among an operator's arguments."""
+        return next(recorder.name for recorder in map(self._recorder, _tensors((*args, *kwargs.values()))) if recorder)
+
     def _before_write(self, written) -> None:
         for tensor in (part for whole in written for part in plain_parts(whole) if not is_meta(part)):
             with self.session.lock:
@@ -284,6 +289,9 @@ class Recording(TorchDispatchMode):
         def real(tensor):
             recorder = self._recorder(tensor)
             if recorder is None:
+                if is_meta(tensor) and all(tensor is not w for w in written):
+                    name = self._first_name(args, kwargs)
+                    raise _error("unsupported", name, f"expected tensors with values in {func}, got one on the meta device")
                 return tensor
             target = recorder.targets[0]
             self.session.materialize(target, reads=not writes_all or all(tensor is not w for w in written))

@@ -5,8 +5,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import torch
+
+_SEQUENCES = (list, tuple, range)
+_INDICES = (*_SEQUENCES, torch.Tensor, slice, type(None), type(...))
 
 
 class _StandIn:
@@ -30,17 +34,46 @@ class _StandIn:
                 return self
         return torch.Tensor.to(self, *args, **kwargs)
 
-    def data_ptr(self):
-        return self._liveweight_recorder.expose(self).data_ptr()
+    def new(self, *args, **kwargs):
+        return torch.empty(0, dtype=self.dtype, device=self.device).new(*args, **kwargs)
 
-    def numpy(self, **kwargs):
-        return self._liveweight_recorder.expose(self).numpy(**kwargs)
+    def new_tensor(self, data, **kwargs):
+        return torch.tensor(data, **{"dtype": self.dtype, "device": self.device, **kwargs})
 
-    def __dlpack__(self, **kwargs):
-        return self._liveweight_recorder.expose(self).__dlpack__(**kwargs)
+    def __getitem__(self, index):
+        return torch.Tensor.__getitem__(self, _with_tensors(index))
 
-    def __dlpack_device__(self):
-        return self._liveweight_recorder.expose(self).__dlpack_device__()
+    def __setitem__(self, index, value):
+        torch.Tensor.__setitem__(self, _with_tensors(index), value)
+
+
+def _past_torch(name: str) -> Callable:
+    """A method that works on the memory behind it."""
+    def method(tensor, *args, **kwargs):
+        memory = tensor._liveweight_recorder.expose(tensor)
+        result = getattr(memory, name)(*args, **kwargs)
+        return tensor if result is memory else result
+    return method
+
+
+for _name in ("data_ptr", "const_data_ptr", "numpy", "__dlpack__", "__dlpack_device__", "apply_", "map_", "map2_"):
+    setattr(_StandIn, _name, _past_torch(_name))
+
+
+def _with_tensors(index: Any) -> Any:
+    """An index with tensors in the place of lists, of which torch makes such on the meta device, without values. Like it, of a
+    short list of indices it makes a tuple."""
+    if isinstance(index, (list, range)):
+        several = len(index) < 32 and any(isinstance(part, _INDICES) for part in index)
+        return tuple(map(_tensor_of, index)) if several else _tensor_of(index)
+    return tuple(map(_tensor_of, index)) if isinstance(index, tuple) else index
+
+
+def _tensor_of(part: Any) -> Any:
+    if not isinstance(part, _SEQUENCES):
+        return part
+    made = torch.tensor(part, device="cpu")
+    return made if made.dtype in (torch.bool, torch.uint8) else made.long()
 
 
 def _class(kind: type, device: torch.device, set_data: Callable, **members) -> type:
