@@ -180,7 +180,7 @@ class Recording(TorchDispatchMode):
         if makes_views and not places:
             return self._as_views(func(*args, **kwargs))
         if func is _aten.scalar_tensor.default and kwargs.get("device") is not None and kwargs["device"].type == "meta":
-            return func(*args, **{**kwargs, "device": self.device})  # what `view[...] = 1` begins with
+            return func(*args, **{**kwargs, "device": "cpu"})  # what `view[...] = 1` begins with; any device takes it
         if func in _SETS and self._record_set(*args):
             return args[0]
         if func is _aten.copy_.default and self._record_copy(*args[:2]):
