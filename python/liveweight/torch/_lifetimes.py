@@ -74,8 +74,15 @@ class Placed:
     layout: tuple[int, torch.Size, tuple[int, ...]]
     dtype: torch.dtype
 
+    exposed: bool = False  # somebody may write there who is not seen
+
     def is_current(self) -> bool:
-        return self.targets[0].placed is self and not self.storage.expired()
+        return self.targets[0].placed is self
+
+    def tensor(self) -> torch.Tensor | None:
+        """None once nobody has it any more."""
+        storage = torch.UntypedStorage._new_with_weak_ptr(self.storage.cdata)
+        return None if storage is None else torch.empty(0, dtype=self.dtype, device=storage.device).set_(storage, *self.layout)
 
 
 class Placements:
@@ -95,13 +102,30 @@ class Placements:
         """Something else came for it."""
         target.placed = None
 
+    def given(self, target: Target) -> torch.Tensor | None:
+        """The tensor in a parameter's place, where that still is it, and lies as the parameter would: writes to one are writes
+        to the other."""
+        placed = target.placed
+        tensor = None if placed is None or placed.dtype != target.original.dtype else placed.tensor()
+        return tensor if tensor is not None and tensor.is_contiguous() else None
+
+    def expose(self, target: Target) -> None:
+        """What `given` gives may be written unseen from here on."""
+        target.placed.exposed = True
+
     def after_write(self, tensor: torch.Tensor) -> None:
         storage = tensor.untyped_storage()
         for placed in self.by_storage.get(storage._cdata, ()):
-            if placed.is_current() and placed not in self.rewritten:
-                self.rewritten[placed] = torch.empty(0, dtype=placed.dtype).set_(storage, *placed.layout)
+            self._read_again(placed)
+
+    def _read_again(self, placed: Placed) -> None:
+        tensor = placed.tensor() if placed.is_current() and placed not in self.rewritten else None
+        if tensor is not None:
+            self.rewritten[placed] = tensor
 
     def take_rewritten(self) -> list[tuple[list[Target], torch.Tensor]]:
+        for placed in (placed for kept in self.by_storage.values() for placed in kept if placed.exposed):
+            self._read_again(placed)
         rewritten, self.rewritten = self.rewritten, {}
         return [(placed.targets, tensor) for placed, tensor in rewritten.items() if placed.is_current()]
 

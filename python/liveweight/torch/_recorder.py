@@ -22,7 +22,7 @@ from ._fallback import _error, has_memory, is_meta, plain_parts
 from ._lifetimes import share_memory
 from ._session import Session
 from ._stand_in import parameter_class, view_class
-from ._target import Target
+from ._target import Target, lying_as
 
 _aten = torch.ops.aten
 _FILLS = {_aten.fill_.Scalar, _aten.zero_.default}
@@ -56,11 +56,19 @@ class Recorder:
             if not self.session.open:
                 raise _error("unsupported", self.name, "the reload that this stand-in was of has ended")
             target = self.targets[0]
-            self.session.learned.in_whole.add(target.name)
+            given = self.session.placements.given(target)
+            if given is not None:
+                self.session.placements.expose(target)
+                return lying_as(given, view)
+            self.hold_to_the_end()
             self.session.materialize(target, reads=True)
             target.temporary.expose(view)
             self.hold_once()
             return target.temporary.like(view)
+
+    def hold_to_the_end(self) -> None:
+        """Else it may be quantized before somebody's next write."""
+        self.session.learned.in_whole.update(target.name for target in self.targets)
 
     def close(self) -> None:
         """Lets go of the module, the parameter and its loader, whoever still has a view."""
@@ -252,9 +260,9 @@ class Recording(TorchDispatchMode):
 
     def _record_copy(self, view: torch.Tensor, source: torch.Tensor) -> bool:
         recorder = self._recorder(view)
-        if recorder is None or is_meta(source) or view.dtype != recorder.facts.dtype or not view.is_contiguous():
+        if recorder is None or is_meta(source) or view.dtype != recorder.facts.dtype or not view.is_contiguous() or view.is_neg():
             return False
-        if not has_memory(source):
+        if not has_memory(source) or self.session.placements.given(recorder.targets[0]) is not None:
             return False
         if source.shape != view.shape:
             source = source.expand(view.shape)
@@ -264,13 +272,21 @@ class Recording(TorchDispatchMode):
                     self.session.put(target, view.storage_offset(), source)
         return True
 
+    def _given_instead(self, given: torch.Tensor, view: torch.Tensor, written) -> torch.Tensor:
+        """What lies in the tensor that the loader gave a parameter as the view does in that."""
+        instead = lying_as(given, view)
+        if any(view is w for w in written):
+            self._before_write([instead])
+            self.session.placements.after_write(instead)
+        return instead
+
     def _record_fill(self, view: torch.Tensor, value: float) -> bool:
         """Of what lies behind the elements that were copied just before, as vLLM pads vocabularies; or by NaN before anything
         came, which brings nothing."""
         recorder, start = self._recorder(view), view.storage_offset()
         if view.numel() == 0:
             return True
-        if view.dtype != recorder.facts.dtype:
+        if view.dtype != recorder.facts.dtype or self.session.placements.given(recorder.targets[0]) is not None:
             return False
         if view.is_floating_point() and _is_nan(value) and all(map(self.session.has_nothing_of, recorder.targets)):
             return True
@@ -285,6 +301,7 @@ class Recording(TorchDispatchMode):
     def _run_on_temporaries(self, func, args, kwargs, written):
         writes_all = func in _WRITES_ALL
         empties = func is _aten.fill_.Scalar and _is_nan(args[1])
+        elsewhere: list[torch.Tensor] = []  # of parameters that the loader gave another tensor for, which is used instead
 
         def real(tensor):
             recorder = self._recorder(tensor)
@@ -294,9 +311,13 @@ class Recording(TorchDispatchMode):
                     raise _error("unsupported", name, f"expected tensors with values in {func}, got one on the meta device")
                 return tensor
             target = recorder.targets[0]
+            given = self.session.placements.given(target)
+            if given is not None:
+                elsewhere.append(tensor)
+                return self._given_instead(given, tensor, written)
             self.session.materialize(target, reads=not writes_all or all(tensor is not w for w in written))
             if threading.get_ident() != self.session.thread:
-                self.session.learned.in_whole.add(target.name)  # else it may be quantized before this thread's next operation
+                recorder.hold_to_the_end()
             if not writes_all:
                 target.temporary.blank()
             return target.temporary.like(tensor)
@@ -307,11 +328,12 @@ class Recording(TorchDispatchMode):
             if recorder is None:
                 continue
             target = recorder.targets[0]
-            mark = target.temporary.mark if writes_all else target.temporary.mark_written
-            mark(tensor)
-            if empties and tensor.dtype == target.original.dtype:
-                target.temporary.unmark(tensor)
-            recorder.hold_once()
+            if all(tensor is not instead for instead in elsewhere):
+                mark = target.temporary.mark if writes_all else target.temporary.mark_written
+                mark(tensor)
+                if empties and tensor.dtype == target.original.dtype:
+                    target.temporary.unmark(tensor)
+                recorder.hold_once()
             if result is not None and func._schema.returns and func._schema.returns[0].alias_info is not None:
                 result = tensor
         return result

@@ -256,7 +256,8 @@ class Session:
         return target.is_made() if target.index is None else self.update.is_whole(target.index)
 
     def _is_untouched(self, target: Target) -> bool:
-        return target.temporary is None and (target.index is None or not self.update.touched(target.index))
+        nothing_held = target.temporary is None or target.temporary.is_untouched()
+        return nothing_held and (target.index is None or not self.update.touched(target.index))
 
     def _is_left_out(self, target: Target) -> bool:
         """As a partial reload may, though of a layer that makes one thing of several parameters only all of them."""

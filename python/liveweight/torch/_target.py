@@ -16,13 +16,24 @@ from ._modules import joined
 _BY_BYTES = {size: getattr(torch, f"int{8 * size}") for size in (1, 2, 4, 8)}
 
 
+def lying_as(memory: torch.Tensor, view: torch.Tensor) -> torch.Tensor:
+    """The view of contiguous `memory` that lies in it, and reads it, as `view` does in a parameter."""
+    flat = memory.view(-1).view(view.dtype)
+    made = flat.as_strided(view.shape, view.stride(), flat.storage_offset() + view.storage_offset())
+    made = made.conj() if view.is_conj() else made
+    return torch._neg_view(made) if view.is_neg() else made
+
+
 class Temporary:
     """A parameter held whole, in high precision, until all of it has come."""
 
-    def __init__(self, shape: torch.Size, dtype: torch.dtype, device: torch.device):
-        self.data = torch.empty(shape, dtype=dtype, device=device)
-        self.came = torch.zeros(shape, dtype=torch.bool, device=device)
+    def __init__(self, shape: torch.Size, dtype: torch.dtype, live: torch.Tensor):
+        self.data = torch.empty(shape, dtype=dtype, device=inner_tensors(live)[0].device)
+        self.came = torch.zeros(shape, dtype=torch.bool, device=self.data.device)
         self.lacks = shape.numel()
+        if not self._has_nan():  # what may have come, or not, is what it was
+            same = (live.shape, live.dtype) == (shape, dtype)
+            self.data.copy_(live.detach() if same else torch.zeros((), dtype=torch.uint8))
         self.exposed = False  # somebody may write there who is not seen
 
     def fill(self, start: int, source: torch.Tensor) -> None:
@@ -31,20 +42,21 @@ class Temporary:
         self._mark(self.came.view(-1)[start:end])
 
     def like(self, view: torch.Tensor) -> torch.Tensor:
-        """The view of `data` that lies in memory, and reads it, as this one does."""
-        return self.data.view(-1).view(view.dtype).as_strided(view.shape, view.stride(), view.storage_offset())
+        return lying_as(self.data, view)
 
     def blank(self) -> None:
         """Before an operation that may write anything, or nothing: what did not come is NaN, where there is such a thing."""
         if self._has_nan() and not self.is_whole():
-            self.data.masked_fill_(~self.came, float("nan"))
+            nan = torch.full((1,), float("nan"), device=self.data.device).to(self.data.dtype)
+            size = self.data.element_size()
+            self.data.view(_BY_BYTES[size]).masked_fill_(~self.came, nan.view(_BY_BYTES[size])[0])
 
     def mark_written(self, view: torch.Tensor) -> None:
         """Of what such an operation may have written, given as a view that lies in memory as the one of `data` does."""
         if not self._has_nan():
             self.mark(view)
         elif not self.is_whole():
-            self._set(self.came | ~self.data.isnan())
+            self._set(self.came | ~self._is_nan())
 
     def mark(self, view: torch.Tensor) -> None:
         """All of a view, given likewise, was written."""
@@ -70,7 +82,14 @@ class Temporary:
             self.mark(view)
 
     def _has_nan(self) -> bool:
-        return self.data.is_floating_point() and self.data.element_size() > 1
+        return self.data.is_floating_point()
+
+    def _is_nan(self) -> torch.Tensor:
+        return self._computable().isnan()
+
+    def _computable(self) -> torch.Tensor:
+        """torch has few operations for fp8."""
+        return self.data if self.data.element_size() > 1 else self.data.float()
 
     def _set(self, came: torch.Tensor) -> None:
         self.came, self.lacks = came, came.numel() - int(came.count_nonzero())
@@ -81,11 +100,14 @@ class Temporary:
 
     def is_whole(self) -> bool:
         if self.exposed and self.lacks > 0:
-            self._set(self.came | ~self.data.isnan())
+            self._set(self.came | ~self._is_nan())
         return self.lacks == 0
 
+    def is_untouched(self) -> bool:
+        return not self.is_whole() and self.lacks == self.came.numel()
+
     def check_finite(self, name: str) -> None:
-        if self.data.is_floating_point() and not bool(torch.isfinite(self.data).all()):
+        if self.data.is_floating_point() and not bool(self._computable().isfinite().all()):
             raise _error("non_finite", name, "expected finite values")
 
 
@@ -146,7 +168,7 @@ class Target:
         return self.destination is not None and self.destination.scheme == "none"
 
     def hold(self) -> None:
-        self.temporary = Temporary(self.original.shape, self.original.dtype, inner_tensors(self.live)[0].device)
+        self.temporary = Temporary(self.original.shape, self.original.dtype, self.live)
 
     def with_layers(self) -> list[Target]:
         """Itself, and all targets of its layers."""
