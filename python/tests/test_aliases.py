@@ -1,4 +1,6 @@
 """Memory that loaders reach in several ways: a tensor given as `data`, a broken tie, memory behind stand-ins, negated views."""
+import concurrent.futures
+import ctypes
 import importlib.util
 import unittest
 from types import SimpleNamespace
@@ -15,7 +17,7 @@ if HAS_TORCHAO:
                                                       support_quantized_model_reload_from_hp_weights)
 
     class Model(nn.Module):
-        """A head that is quantized from the embedding, a plain weight, and one of codes."""
+        """A head that is quantized from the embedding, a plain weight, codes, and one without elements."""
 
         def __init__(self):
             super().__init__()
@@ -24,6 +26,7 @@ if HAS_TORCHAO:
             self.bfloat16().requires_grad_(False)
             self.codes = nn.Parameter(torch.arange(64, dtype=torch.int8), requires_grad=False)
             self.small = nn.Parameter(torch.zeros(8, 8).to(torch.float8_e4m3fn), requires_grad=False)
+            self.none = nn.Parameter(torch.zeros(0, dtype=torch.int64), requires_grad=False)
             self.head.weight = self.embed.weight
 
     def quantized(model):
@@ -74,7 +77,7 @@ class Aliases(unittest.TestCase):
             given = loaded.clone()
             param.data = given
             given.view(torch.int8).fill_(0)
-            param.data[0] = loaded[0]
+            param.data[:1] = loaded[:1]
             given[1:] = loaded[1:]
 
         def set_then_scaled(param, loaded):
@@ -91,7 +94,7 @@ class Aliases(unittest.TestCase):
 
         def past_torch(param, loaded):
             param.data = loaded.clone()
-            param.data.view(torch.int8).numpy()[0] = 0
+            param.data.view(torch.int8).numpy()[:1] = 0
         self.check(*map(by_name, (scaled_then_set, set_then_scaled, both, past_torch)))
 
     def test_a_tensor_given_as_data_may_be_written_when_others_have_come(self):
@@ -100,9 +103,57 @@ class Aliases(unittest.TestCase):
             for name, tensor in weights:
                 given[name] = parameters[name].data = tensor.clone()
             for name, tensor in given.items():
-                parameters[name].data[0] = tensor[1]
-                tensor[2] = parameters[name].data[3]
+                parameters[name].data[:1] = tensor[1:2]
+                tensor[2:3] = parameters[name].data[3:4]
         self.check(load)
+
+    def test_a_tensor_given_as_data_may_be_filled_when_its_weight_comes(self):
+        def given(fill):
+            def load(parameters, weights):
+                memory = {name: fill(param) for name, param in parameters.items()}
+                for name, tensor in weights:
+                    memory[name](tensor)
+            return load
+
+        def through_the_tensor(param):
+            param.data = tensor = torch.full_like(param, float("nan") if param.is_floating_point() else 1)
+            return tensor.copy_
+
+        def through_the_parameter(param):
+            param.data = torch.full_like(param, float("nan") if param.is_floating_point() else 1)
+            return param.data.copy_
+
+        def past_torch(param):
+            param.data = torch.zeros_like(param)  # held by nobody else
+            address = param.data_ptr()
+            return lambda tensor: ctypes.memmove(address, tensor.data_ptr(), tensor.nbytes)
+        self.check(*map(given, (through_the_tensor, through_the_parameter, past_torch)))
+
+    def test_threads_may_fill_tensors_given_as_data(self):
+        def load(parameters, weights):
+            given = {}
+            for name, param in parameters.items():
+                given[name] = param.data = torch.zeros_like(param)
+            with concurrent.futures.ThreadPoolExecutor(4) as threads:
+                done = [threads.submit(torch.no_grad()(to[name][row].copy_), tensor[row]) for name, tensor in weights
+                        for row in range(len(tensor)) for to in ([given, {name: parameters[name].data}][row % 2],)]
+            for copied in done:
+                copied.result()
+        for _ in range(5):
+            self.check(load)
+
+    def test_a_tensor_that_lies_otherwise_is_one_way_of_writing(self):
+        def load(parameters, weights):
+            for name, tensor in weights:
+                given = tensor.t().contiguous().t()
+                parameters[name].data = given
+                if given.dim() > 1 and not given.is_contiguous():
+                    parameters[name].data.zero_()
+                    given.zero_()
+        before = bits(self.model)
+        with self.assertRaisesRegex(liveweight.Error, "(embed.weight|small): expected one way of writing, through the"):
+            self.reload(load, checkpoint(1).items())
+        self.assertTrue(bits(self.model) == before)
 
     def test_both_ends_of_a_broken_tie_have_what_is_written_last(self):
         def load(parameters, weights):

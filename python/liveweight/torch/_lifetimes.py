@@ -10,6 +10,7 @@ import torch
 from torch.multiprocessing.reductions import StorageWeakRef
 
 from .. import _core
+from ._fallback import _error
 from ._target import Target
 
 _WORTH_BORROWING = 1 << 20
@@ -74,7 +75,8 @@ class Placed:
     layout: tuple[int, torch.Size, tuple[int, ...]]
     dtype: torch.dtype
 
-    exposed: bool = False  # somebody may write there who is not seen
+    exposed: torch.Tensor | None = None  # itself, where somebody may write there who is not seen
+    left: bool = False  # the parameter was written by itself, and is not this one any more
 
     def is_current(self) -> bool:
         return self.targets[0].placed is self
@@ -92,11 +94,13 @@ class Placements:
         self.by_storage: dict[int, list[Placed]] = {}
         self.rewritten: dict[Placed, torch.Tensor] = {}  # to be read again
 
-    def add(self, targets: list[Target], tensor: torch.Tensor) -> None:
+    def add(self, targets: list[Target], tensor: torch.Tensor, exposed: bool) -> None:
         storage = tensor.untyped_storage()
         layout = tensor.storage_offset(), tensor.shape, tensor.stride()
-        targets[0].placed = Placed(targets, StorageWeakRef(storage), layout, tensor.dtype)
-        self.by_storage.setdefault(storage._cdata, []).append(targets[0].placed)
+        placed = Placed(targets, StorageWeakRef(storage), layout, tensor.dtype, tensor if exposed else None)
+        for target in targets:
+            target.placed = placed
+        self.by_storage.setdefault(storage._cdata, []).append(placed)
 
     def forget(self, target: Target) -> None:
         """Something else came for it."""
@@ -109,13 +113,34 @@ class Placements:
         tensor = None if placed is None or placed.dtype != target.original.dtype else placed.tensor()
         return tensor if tensor is not None and tensor.is_contiguous() else None
 
-    def expose(self, target: Target) -> None:
-        """What `given` gives may be written unseen from here on."""
-        target.placed.exposed = True
+    def expose(self, target: Target, given: torch.Tensor) -> None:
+        """What `given` gave may be written unseen from here on, and has to stay."""
+        target.placed.exposed = given
+
+    @staticmethod
+    def is_exposed(target: Target, tensor: torch.Tensor) -> bool:
+        """Whether that is the tensor in its place, and somebody unseen may write there."""
+        exposed = None if target.placed is None else target.placed.exposed
+        return exposed is not None and exposed.untyped_storage()._cdata == tensor.untyped_storage()._cdata
+
+    def leave(self, target: Target) -> list[tuple[list[Target], torch.Tensor]]:
+        """The parameter is about to be used by itself, where the tensor in its place does not lie as it would. What that tensor
+        has to be read for again."""
+        placed = target.placed
+        if placed is None:
+            return []
+        for other in placed.targets:
+            other.placed = None
+        placed.left = True
+        again = self.rewritten.pop(placed, None)
+        return [] if again is None else [(placed.targets, again)]
 
     def after_write(self, tensor: torch.Tensor) -> None:
         storage = tensor.untyped_storage()
         for placed in self.by_storage.get(storage._cdata, ()):
+            if placed.left and share_memory(placed.tensor(), tensor):
+                raise _error("unsupported", placed.targets[0].name, "expected one way of writing, through the parameter or "
+                                                                    "through the tensor given as its data, which lies otherwise")
             self._read_again(placed)
 
     def _read_again(self, placed: Placed) -> None:
@@ -124,7 +149,7 @@ class Placements:
             self.rewritten[placed] = tensor
 
     def take_rewritten(self) -> list[tuple[list[Target], torch.Tensor]]:
-        for placed in (placed for kept in self.by_storage.values() for placed in kept if placed.exposed):
+        for placed in (placed for kept in self.by_storage.values() for placed in kept if placed.exposed is not None):
             self._read_again(placed)
         rewritten, self.rewritten = self.rewritten, {}
         return [(placed.targets, tensor) for placed, tensor in rewritten.items() if placed.is_current()]

@@ -58,13 +58,24 @@ class Recorder:
             target = self.targets[0]
             given = self.session.placements.given(target)
             if given is not None:
-                self.session.placements.expose(target)
+                self.session.placements.expose(target, given)
                 return lying_as(given, view)
+            self.leave_given()
             self.hold_to_the_end()
             self.session.materialize(target, reads=True)
             target.temporary.expose(view)
             self.hold_once()
             return target.temporary.like(view)
+
+    def leave_given(self) -> None:
+        """From here on the parameter is used by itself, not the tensor in its place, which does not lie as it would."""
+        target = self.targets[0]
+        if target.placed is not None and target.placed.dtype != self.facts.dtype:
+            raise _error("unsupported", self.name, f"expected it to be used no more after its data became one of "
+                                                   f"{target.placed.dtype}, where it was {self.facts.dtype}")
+        for targets, tensor in self.session.placements.leave(target):
+            for other in targets:
+                self.session.put(other, 0, tensor)
 
     def hold_to_the_end(self) -> None:
         """Else it may be quantized before somebody's next write."""
@@ -107,7 +118,7 @@ class Recorder:
             raise _error("wrong_shape", name, f"expected {tuple(self.facts.shape)}, got {tuple(value.shape)}")
         with self.session.lock:
             if self.session.open:
-                self.session.place(self.targets, value.detach())
+                self.session.place(self.targets, value.detach().resolve_conj().resolve_neg())
 
     def _is_all(self, value: torch.Tensor) -> bool:
         """Whether it is a view of all elements of this one, as they lie."""
@@ -262,12 +273,17 @@ class Recording(TorchDispatchMode):
         recorder = self._recorder(view)
         if recorder is None or is_meta(source) or view.dtype != recorder.facts.dtype or not view.is_contiguous() or view.is_neg():
             return False
-        if not has_memory(source) or self.session.placements.given(recorder.targets[0]) is not None:
+        if not has_memory(source):
             return False
         if source.shape != view.shape:
             source = source.expand(view.shape)
         with self.session.lock:
-            if source.numel() > 0 and self.session.open:
+            if not self.session.open:
+                return True
+            if self.session.placements.given(recorder.targets[0]) is not None:
+                return False
+            recorder.leave_given()
+            if source.numel() > 0:
                 for target in recorder.targets:
                     self.session.put(target, view.storage_offset(), source)
         return True
@@ -294,6 +310,7 @@ class Recording(TorchDispatchMode):
             return False
         if not all(self.session.is_pending_before(target, start) for target in recorder.targets):
             return False
+        recorder.leave_given()
         for target in recorder.targets:
             self.session.put(target, start, torch.full((1,), value, dtype=view.dtype).expand(view.numel()))
         return True
@@ -315,6 +332,7 @@ class Recording(TorchDispatchMode):
             if given is not None:
                 elsewhere.append(tensor)
                 return self._given_instead(given, tensor, written)
+            recorder.leave_given()
             self.session.materialize(target, reads=not writes_all or all(tensor is not w for w in written))
             if threading.get_ident() != self.session.thread:
                 recorder.hold_to_the_end()

@@ -16,7 +16,7 @@ from ._fallback import _error, check_writable, config_for, inner_tensors, requan
 from ._layers import Layer
 from ._lifetimes import Lifetimes, Placements, share_memory
 from ._sources import rest_torch_threads
-from ._target import Pieces, Target
+from ._target import Pieces, Target, is_finite
 
 _DTYPES = {torch.bfloat16: "BF16", torch.float16: "F16", torch.float32: "F32"}
 _PENDING_BYTES = 256 << 20
@@ -86,9 +86,10 @@ class Session:
 
     def place(self, targets: list[Target], tensor: torch.Tensor) -> None:
         """All of a parameter's elements, in a tensor that takes its place."""
+        exposed = self.placements.is_exposed(targets[0], tensor)
         for target in targets:
             self.put(target, 0, tensor)
-        self.placements.add(targets, tensor)
+        self.placements.add(targets, tensor, exposed)
 
     def _kept(self, target: Target, source: torch.Tensor) -> torch.Tensor:
         """`source`, to be read at the next `flush`; a copy of it where it may be another by then."""
@@ -147,6 +148,10 @@ class Session:
         pending, self.pending, self.pending_bytes = self.pending, {}, 0
         self.read_later.clear()
         for target, pieces in pending.items():
+            if not last and self._may_be_filled(target, *(source for _, source in pieces)):
+                self.pending[target] = pieces
+                self.read_later.update(source.untyped_storage()._cdata for _, source in pieces)
+                continue
             for start, source in pieces:
                 if target.temporary is None:
                     self._give(target, start, source)
@@ -154,8 +159,14 @@ class Session:
                     target.temporary.fill(start, source)
         for target in self.held:
             if (last or not self._may_come_back(target)) and target.is_held_whole():
-                self._finish(target)
+                if last or not self._may_be_filled(target, target.temporary.data):
+                    self._finish(target)
         self.held = [target for target in self.held if target.temporary is not None]
+
+    @staticmethod
+    def _may_be_filled(target: Target, *sources: torch.Tensor) -> bool:
+        """Whether the loader gave the parameter memory that it has not written yet."""
+        return target.placed is not None and not all(map(is_finite, sources))
 
     def _may_come_back(self, target: Target) -> bool:
         """Whether the loader did so before, to this parameter or another one of its layer."""
@@ -251,6 +262,8 @@ class Session:
             check_writable(name, live)
 
     def _is_whole(self, target: Target) -> bool:
+        if target.original.shape.numel() == 0:
+            return True
         if target.temporary is not None:
             return target.temporary.is_whole()  # but others of its layer are missing
         return target.is_made() if target.index is None else self.update.is_whole(target.index)

@@ -24,6 +24,15 @@ def lying_as(memory: torch.Tensor, view: torch.Tensor) -> torch.Tensor:
     return torch._neg_view(made) if view.is_neg() else made
 
 
+def is_finite(tensor: torch.Tensor) -> bool:
+    return not tensor.is_floating_point() or bool(_computable(tensor).isfinite().all())
+
+
+def _computable(tensor: torch.Tensor) -> torch.Tensor:
+    """torch has few operations for fp8."""
+    return tensor if tensor.element_size() > 1 else tensor.float()
+
+
 class Temporary:
     """A parameter held whole, in high precision, until all of it has come."""
 
@@ -85,11 +94,7 @@ class Temporary:
         return self.data.is_floating_point()
 
     def _is_nan(self) -> torch.Tensor:
-        return self._computable().isnan()
-
-    def _computable(self) -> torch.Tensor:
-        """torch has few operations for fp8."""
-        return self.data if self.data.element_size() > 1 else self.data.float()
+        return _computable(self.data).isnan()
 
     def _set(self, came: torch.Tensor) -> None:
         self.came, self.lacks = came, came.numel() - int(came.count_nonzero())
@@ -107,7 +112,7 @@ class Temporary:
         return not self.is_whole() and self.lacks == self.came.numel()
 
     def check_finite(self, name: str) -> None:
-        if self.data.is_floating_point() and not bool(self._computable().isfinite().all()):
+        if not is_finite(self.data):
             raise _error("non_finite", name, "expected finite values")
 
 
