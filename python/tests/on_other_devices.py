@@ -79,6 +79,10 @@ def parts(model):
     return [part for parameter in model.parameters() for part in inner_tensors(parameter.detach())]
 
 
+def places_of(model):
+    return [(id(parameter), part.data_ptr()) for parameter in model.parameters() for part in inner_tensors(parameter.detach())]
+
+
 def bits(model):
     return [(part.device, part.cpu().contiguous().view(-1).view(torch.uint8).tolist()) for part in parts(model)]
 
@@ -107,7 +111,7 @@ class Devices(unittest.TestCase):
         maybe_save_metadata_and_attributes_for_weight_reloading(
             model, SimpleNamespace(quantization="torchao", torchao_config=configuration))
         self.quantized(model, configuration)
-        before = [(id(p), part.data_ptr()) for p in model.parameters() for part in inner_tensors(p.detach())]
+        before = places_of(model)
         reload_weights = support_quantized_model_reload_from_hp_weights(load_weights)
         for seed in (1, 2):
             weights, expected, old = checkpoint(seed, model), Model(*places), bits(model)
@@ -118,7 +122,7 @@ class Devices(unittest.TestCase):
                 self.assertTrue(bits(model) == old)
             self.assertEqual(reload_weights(SimpleNamespace(module=model), weights.items()), set(weights))
             self.assertTrue(bits(model) == bits(self.quantized(expected, configuration)))
-        self.assertEqual([(id(p), part.data_ptr()) for p in model.parameters() for part in inner_tensors(p.detach())], before)
+        self.assertEqual(places_of(model), before)
 
     def test_reloads_are_what_torchao_makes_of_the_weights_there(self):
         for places, configuration, name in itertools.product(PLACES, CONFIGURATIONS, LOADERS):

@@ -1,13 +1,14 @@
 """Memory that loaders reach in several ways: a tensor given as `data`, a broken tie, memory behind stand-ins, negated views."""
 import concurrent.futures
 import ctypes
-import importlib.util
 import unittest
 from types import SimpleNamespace
 
-HAS_TORCHAO = all(importlib.util.find_spec(package) for package in ("torch", "torchao"))
+from online_model import HAS_TORCHAO
+
 if HAS_TORCHAO:
     import torch
+    from online_model import ONLINE, bits
     from torch import nn
     from torchao.quantization import Int8WeightOnlyConfig, quantize_
 
@@ -37,10 +38,6 @@ if HAS_TORCHAO:
         generator = torch.Generator().manual_seed(seed)
         return {name: torch.randn(p.shape, generator=generator).mul_(4).to(p.dtype) for name, p in Model().named_parameters()}
 
-    def bits(model):
-        parts = [part for parameter in model.parameters() for part in inner_tensors(parameter.detach())]
-        return [part.contiguous().view(-1).view(torch.uint8).tolist() for part in parts]
-
     def by_name(loader):
         """Does something to each parameter for which something comes."""
         def load(parameters, weights):
@@ -53,8 +50,7 @@ if HAS_TORCHAO:
 class Aliases(unittest.TestCase):
     def setUp(self):
         self.model = Model()
-        online = SimpleNamespace(quantization="torchao", is_checkpoint_torchao_serialized=False)
-        maybe_save_metadata_and_attributes_for_weight_reloading(self.model, online)
+        maybe_save_metadata_and_attributes_for_weight_reloading(self.model, ONLINE)
         quantized(self.model)
 
     def reload(self, loader, weights):
@@ -135,8 +131,8 @@ class Aliases(unittest.TestCase):
             for name, param in parameters.items():
                 given[name] = param.data = torch.zeros_like(param)
             with concurrent.futures.ThreadPoolExecutor(4) as threads:
-                done = [threads.submit(torch.no_grad()(to[name][row].copy_), tensor[row]) for name, tensor in weights
-                        for row in range(len(tensor)) for to in ([given, {name: parameters[name].data}][row % 2],)]
+                done = [threads.submit(torch.no_grad()((given[name] if row % 2 == 0 else parameters[name].data)[row].copy_),
+                                       tensor[row]) for name, tensor in weights for row in range(len(tensor))]
             for copied in done:
                 copied.result()
         for _ in range(5):

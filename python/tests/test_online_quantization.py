@@ -174,6 +174,11 @@ class OnlineQuantization(OnlineModelTest):
         self.assertTrue(torch.equal(self.model.layers[0].down.weight.qdata, whole.layers[0].down.weight.qdata))
         self.assertFalse(torch.equal(self.model.layers[1].down.weight.qdata, whole.layers[1].down.weight.qdata))
 
+    def test_a_buffer_may_have_a_name_that_vllm_uses(self):
+        self.model.register_buffer("conv_weights", torch.ones(3))
+        self.check_reload(1, self.generator(1))
+        self.assertTrue(torch.equal(self.model.conv_weights, torch.ones(3)))
+
     def test_a_tie_that_quantization_broke_is_updated_at_both_ends(self):
         def quantize_head(model):
             quantize_(model, self.configuration, filter_fn=lambda module, _: module is model.head)

@@ -138,13 +138,12 @@ struct Mirror::State {
   Status verify(std::span<const uint64_t> parts) const {
     for (const uint64_t part : parts) {
       LW_TRY(check_part(part));
+      if (content->sum_of(part) == sums.all()[part]) continue;
       const MirrorTensor& tensor = content->of_part(part);
-      const uint64_t local = part - tensor.first_part;
-      if (sum_of_part(tensor.bytes, tensor.first_part, local) == sums.all()[part]) continue;
-      return damaged_mirror(
-          ErrorCode::kDigestMismatch, files->weights(),
-          fmt::format("tensor {}: its part {} is not what its checksum says", tensor.name, local),
-          tensor.name);
+      return damaged_mirror(ErrorCode::kDigestMismatch, files->weights(),
+                            fmt::format("tensor {}: its part {} is not what its checksum says", tensor.name,
+                                        part - tensor.first_part),
+                            tensor.name);
     }
     return {};
   }
@@ -275,7 +274,8 @@ const std::string& Mirror::origin() const {
 Status Mirror::check_origin(const Checkpoint& checkpoint, const TensorNames& names) const {
   if (!state_->files || empty()) return {};
   LW_ASSIGN(const MirrorContent content, MirrorContent::map(checkpoint, names, Mapping::Access::kRead));
-  if (sample_of(content) == state_->origin.sample) return {};
+  const uint64_t sample = sample_of(content.parts, [&](uint64_t part) { return content.sum_of(part); });
+  if (sample == state_->origin.sample) return {};
   const std::string directory = state_->files->directory().string();
   return fail(
       ErrorCode::kStaleVersion,

@@ -70,6 +70,11 @@ const MirrorTensor& MirrorContent::of_part(uint64_t part) const {
   return *std::prev(behind);
 }
 
+uint64_t MirrorContent::sum_of(uint64_t part) const {
+  const MirrorTensor& tensor = of_part(part);
+  return sum_of_part(tensor.bytes, tensor.first_part, part - tensor.first_part);
+}
+
 Status MirrorContent::check(const std::vector<TensorDelta>& deltas) const {
   for (const TensorDelta& delta : deltas) {
     const MirrorTensor* tensor = find(delta.name);

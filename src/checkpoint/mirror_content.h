@@ -31,6 +31,8 @@ struct MirrorContent {
   const MirrorTensor* find(std::string_view name) const;
   // The one that part `part` is of.
   const MirrorTensor& of_part(uint64_t part) const;
+  // Of part `part` as it is.
+  uint64_t sum_of(uint64_t part) const;
 
   static Result<MirrorContent> map(const Checkpoint& checkpoint, const TensorNames& names,
                                    Mapping::Access access);

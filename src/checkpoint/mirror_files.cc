@@ -25,11 +25,6 @@ bool is_number(const std::string& text) {
   return !text.empty() && text.find_first_not_of("0123456789") == std::string::npos;
 }
 
-uint64_t sum_of_part(const MirrorContent& content, uint64_t part) {
-  const MirrorTensor& tensor = content.of_part(part);
-  return liveweight::sum_of_part(tensor.bytes, tensor.first_part, part - tensor.first_part);
-}
-
 uint64_t number_of(const std::string& text) {
   uint64_t value = 0;
   std::from_chars(text.data(), text.data() + text.size(), value);
@@ -102,8 +97,10 @@ Status MirrorFiles::write_generation(const std::filesystem::path& path, const Ch
   LW_TRY(checkpoint.check_unchanged());
   LW_ASSIGN(const Checkpoint written, Checkpoint::open(path));
   LW_ASSIGN(const MirrorContent content, MirrorContent::map(written, same_name, Mapping::Access::kRead));
-  LW_TRY(MirrorSums::write(path / "sums", sequence, sums_of(content)));
-  LW_TRY(begin_mirror_log(path / "log", sequence, version, {version, sample_of(content)}));
+  const std::vector<uint64_t> sums = sums_of(content);
+  LW_TRY(MirrorSums::write(path / "sums", sequence, sums));
+  const uint64_t sample = sample_of(content.parts, [&](uint64_t part) { return sums[part]; });
+  LW_TRY(begin_mirror_log(path / "log", sequence, version, {version, sample}));
   return {};
 }
 
@@ -119,15 +116,15 @@ void MirrorFiles::remove_others() const {
 std::vector<uint64_t> sums_of(const MirrorContent& content) {
   std::vector<uint64_t> sums(content.parts);
   ThreadPool::shared().parallel_for(static_cast<int64_t>(content.parts), [&](int64_t i) {
-    sums[static_cast<uint64_t>(i)] = sum_of_part(content, static_cast<uint64_t>(i));
+    sums[static_cast<uint64_t>(i)] = content.sum_of(static_cast<uint64_t>(i));
   });
   return sums;
 }
 
-uint64_t sample_of(const MirrorContent& content) {
-  const uint64_t taken = std::min(content.parts, kSampledParts);
-  uint64_t sample = content.parts;
-  for (uint64_t i = 0; i < taken; ++i) sample += sum_of_part(content, i * content.parts / taken);
+uint64_t sample_of(uint64_t parts, const std::function<uint64_t(uint64_t)>& sum_of) {
+  const uint64_t taken = std::min(parts, kSampledParts);
+  uint64_t sample = parts;
+  for (uint64_t i = 0; i < taken; ++i) sample += sum_of(i * parts / taken);
   return sample;
 }
 

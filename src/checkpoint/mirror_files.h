@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -55,8 +56,9 @@ class MirrorFiles {
 // Every sum of a content's parts as it is, by all threads.
 std::vector<uint64_t> sums_of(const MirrorContent& content);
 
-// Of parts all over it, at most 1,024: what tells a checkpoint from another one of the same tensors.
-uint64_t sample_of(const MirrorContent& content);
+// Of `parts` parts by the sums of some all over them, at most 1,024: what tells a checkpoint from another one
+// of the same tensors.
+uint64_t sample_of(uint64_t parts, const std::function<uint64_t(uint64_t)>& sum_of);
 
 // What tells this boot of the machine from others: changes that only reached its memory are gone in the next.
 std::string boot_of_machine();

@@ -74,7 +74,6 @@ class Placed:
     storage: StorageWeakRef
     layout: tuple[int, torch.Size, tuple[int, ...]]
     dtype: torch.dtype
-
     exposed: torch.Tensor | None = None  # itself, where somebody may write there who is not seen
     left: bool = False  # the parameter was written by itself, and is not this one any more
 
@@ -123,17 +122,16 @@ class Placements:
         exposed = None if target.placed is None else target.placed.exposed
         return exposed is not None and exposed.untyped_storage()._cdata == tensor.untyped_storage()._cdata
 
-    def leave(self, target: Target) -> list[tuple[list[Target], torch.Tensor]]:
-        """The parameter is about to be used by itself, where the tensor in its place does not lie as it would. What that tensor
-        has to be read for again."""
+    def leave(self, target: Target) -> torch.Tensor | None:
+        """The parameter is about to be used by itself, where the tensor in its place does not lie as it would: that one, where it
+        has to be read again."""
         placed = target.placed
         if placed is None:
-            return []
+            return None
         for other in placed.targets:
             other.placed = None
         placed.left = True
-        again = self.rewritten.pop(placed, None)
-        return [] if again is None else [(placed.targets, again)]
+        return self.rewritten.pop(placed, None)
 
     def after_write(self, tensor: torch.Tensor) -> None:
         storage = tensor.untyped_storage()

@@ -55,8 +55,7 @@ class Recorder:
         with self.session.lock:
             if not self.session.open:
                 raise _error("unsupported", self.name, "the reload that this stand-in was of has ended")
-            target = self.targets[0]
-            given = self.session.placements.given(target)
+            target, given = self.targets[0], self.given()
             if given is not None:
                 self.session.placements.expose(target, given)
                 return lying_as(given, view)
@@ -67,15 +66,19 @@ class Recorder:
             self.hold_once()
             return target.temporary.like(view)
 
+    def given(self) -> torch.Tensor | None:
+        """The tensor that the loader gave as its data and that lies as it does, if there is one."""
+        return self.session.placements.given(self.targets[0])
+
     def leave_given(self) -> None:
         """From here on the parameter is used by itself, not the tensor in its place, which does not lie as it would."""
         target = self.targets[0]
         if target.placed is not None and target.placed.dtype != self.facts.dtype:
             raise _error("unsupported", self.name, f"expected it to be used no more after its data became one of "
                                                    f"{target.placed.dtype}, where it was {self.facts.dtype}")
-        for targets, tensor in self.session.placements.leave(target):
-            for other in targets:
-                self.session.put(other, 0, tensor)
+        again = self.session.placements.leave(target)
+        for other in () if again is None else self.targets:
+            self.session.put(other, 0, again)
 
     def hold_to_the_end(self) -> None:
         """Else it may be quantized before somebody's next write."""
@@ -280,7 +283,7 @@ class Recording(TorchDispatchMode):
         with self.session.lock:
             if not self.session.open:
                 return True
-            if self.session.placements.given(recorder.targets[0]) is not None:
+            if recorder.given() is not None:
                 return False
             recorder.leave_given()
             if source.numel() > 0:
@@ -302,7 +305,7 @@ class Recording(TorchDispatchMode):
         recorder, start = self._recorder(view), view.storage_offset()
         if view.numel() == 0:
             return True
-        if view.dtype != recorder.facts.dtype or self.session.placements.given(recorder.targets[0]) is not None:
+        if view.dtype != recorder.facts.dtype or recorder.given() is not None:
             return False
         if view.is_floating_point() and _is_nan(value) and all(map(self.session.has_nothing_of, recorder.targets)):
             return True
@@ -327,8 +330,7 @@ class Recording(TorchDispatchMode):
                     name = self._first_name(args, kwargs)
                     raise _error("unsupported", name, f"expected tensors with values in {func}, got one on the meta device")
                 return tensor
-            target = recorder.targets[0]
-            given = self.session.placements.given(target)
+            target, given = recorder.targets[0], recorder.given()
             if given is not None:
                 elsewhere.append(tensor)
                 return self._given_instead(given, tensor, written)

@@ -25,7 +25,10 @@ def lying_as(memory: torch.Tensor, view: torch.Tensor) -> torch.Tensor:
 
 
 def is_finite(tensor: torch.Tensor) -> bool:
-    return not tensor.is_floating_point() or bool(_computable(tensor).isfinite().all())
+    """Extremes tell: they are NaN where any element is, and `isfinite` takes fifty times as long."""
+    if not tensor.is_floating_point() or tensor.numel() == 0:
+        return True
+    return all(bool(extreme.isfinite()) for extreme in torch.aminmax(_computable(tensor)))
 
 
 def _computable(tensor: torch.Tensor) -> torch.Tensor:

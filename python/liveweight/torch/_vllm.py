@@ -60,7 +60,7 @@ def derive_for_attention(model: torch.nn.Module) -> None:
 def convolutions(model: torch.nn.Module) -> list[partial]:
     """Steps to take with the new weights: mixers of state spaces have a view of their convolution's weight as it was before
     vLLM packed that for a kernel of the CPU's."""
-    mixers = [module for module in model.modules() if "conv_weights" in module._buffers]
+    mixers = [module for module in model.modules() if "conv_weights" in module._buffers and "conv1d" in module._modules]
     return [partial(mixer._buffers["conv_weights"].detach().copy_, mixer.conv1d._cpu_unpacked_conv_weight)
             for mixer in mixers if hasattr(mixer.conv1d, "_cpu_unpacked_conv_weight")]
 
